@@ -1,0 +1,249 @@
+"""Pairs of a template and a search region, drawn so that the target may be anywhere (SiamRPN++, section 3.1).
+
+Everything random about a batch's geometry and colour is drawn here, in numpy, from the seed and the number of the
+step: a run is the same on every device, and goes on exactly where it stopped.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from siamtrack.config import Config
+from siamtrack.data.index import Index
+from siamtrack.errors import UserError, nearest
+from siamtrack.tracking.crop import context_side
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Probability = float
+
+
+class SideConfig(Config):
+    """How the template or the search region varies."""
+
+    shift: float = Field(0, ge=0)
+    """The target's centre is uniform within this many pixels (of the crop) of the middle, in x and y."""
+    scale: float = Field(0, ge=0, lt=1)
+    """Width and height of the window vary by this share, independently."""
+    blur: Probability = Field(0, ge=0, le=1)
+    """Probability of a motion blur, a cross of lines of 5 to 45 pixels."""
+    color: Probability = Field(1, ge=0, le=1)
+    """Probability of a colour offset along the principal components of natural images."""
+    jitter: float = Field(0, ge=0, lt=1)
+    """Brightness, contrast and saturation vary by this share."""
+
+
+class SamplingConfig(Config):
+    """Which pairs are drawn, and how they vary: the keys of a preset's ``train.sampling`` section."""
+
+    template: SideConfig = SideConfig(shift=4, scale=0.05)
+    """The template."""
+    search: SideConfig = SideConfig(shift=64, scale=0.18, blur=0.2)
+    """The search region."""
+    negative: Probability = Field(0.2, ge=0, le=1)
+    """Probability that template and search region show different objects."""
+    frame_range: NonNegativeInt = 100
+    """Largest distance of the two frames of a track, in frames."""
+    gray: Probability = Field(0, ge=0, le=1)
+    """Probability that both crops are grey."""
+    flip: Probability = Field(0, ge=0, le=1)
+    """Probability that both crops are mirrored."""
+    shuffle: Probability = Field(0, ge=0, le=1)
+    """Probability that both crops have their colour channels exchanged in the same way."""
+    background: Probability = Field(0, ge=0, le=1)
+    """Probability, for each crop, that another picture stands behind: behind the target where it has a mask,
+    otherwise beyond the picture's border."""
+    distractor: Probability = Field(0, ge=0, le=1)
+    """Probability that another object (one with a mask) is pasted beside the target of the search region."""
+    shares: dict[str, float] = {}
+    """Relative share of a source; others have the square root of their number of objects, scaled so that the
+    whole of them counts 1."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """B crops: what they show and how. Lengths in pixels of the picture unless said otherwise."""
+
+    object: Ints
+    """[B] number of the object in the index."""
+    center: Floats
+    """[B, 2] middle of the window."""
+    pixel: Floats
+    """[B, 2] width and height of a pixel of the crop."""
+    background: Ints
+    """[B] number of the picture behind, -1 for the mean colour."""
+    background_center: Floats
+    """[B, 2] middle of the window in that picture, as shares of its size."""
+    blur: Ints
+    """[B] length of the blur in pixels of the crop, 0 for none."""
+    blur_split: Floats
+    """[B] share of the vertical line in the blur."""
+    color: Floats
+    """[B, 3, 4] affine map of BGR values 0..255."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """B pairs."""
+
+    template: Side
+    search: Side
+    negative: Bools
+    """[B] whether the two show different objects."""
+    flip: Bools
+    """[B] whether both are mirrored."""
+    donor: Ints
+    """[B] object to paste into the search region, -1 for none."""
+    donor_offset: Floats
+    """[B, 2] from the target's middle to the donor's, in square roots of the target's area."""
+    donor_scale: Floats
+    """[B] square root of the donor's area over that of the target's."""
+
+
+# Principal components of natural images' colour (RGB rows), scaled for N(0, 1) (AlexNet, NIPS 2012, section 4.1;
+# the figures that PySOT uses). Reversed to BGR below.
+_COLOR_COMPONENTS = np.array(
+    [
+        [-0.55919361, 0.98062831, -0.41940627],
+        [1.72091413, 0.19879334, -1.82968581],
+        [4.64467907, 4.73710203, 4.88324118],
+    ]
+)[::-1]
+_LUMA = np.array([0.114, 0.587, 0.299])  # BGR
+
+
+class PairSampler:
+    """Draws pairs from an index.
+
+    Raises:
+        UserError: a share names no source, or all shares are 0.
+    """
+
+    def __init__(self, index: Index, config: SamplingConfig, template_size: int) -> None:
+        self.index, self.config, self.template_size = index, config, template_size
+        self._frame = np.array([index.pictures[picture].frame for picture in index.picture])
+        self._groups, self._weights = self._group(config)
+        self._members = {track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0}
+        self._donors = np.array([number for number, mask in enumerate(index.mask) if mask], np.int64)
+
+    def _group(self, config: SamplingConfig) -> tuple[list[list[Ints]], Floats]:
+        """Return, for each source, its tracks (objects of one track; all stills are one), and its probability."""
+        sources = np.array(self.index.sources())
+        names = sorted(set(sources.tolist()))
+        for name in config.shares:
+            if name not in names:
+                raise UserError(f"sampling.shares names {name!r}, which is no source{nearest(name, names)}")
+        groups, roots = [], []
+        for name in names:
+            objects = np.flatnonzero(sources == name)
+            tracks = self.index.track[objects]
+            # A still is an entity by itself, and so is a whole track: each is drawn equally often in its source.
+            stills = objects[tracks < 0]
+            groups.append([stills, *(objects[tracks == t] for t in np.unique(tracks[tracks >= 0]))])
+            roots.append(np.sqrt(len(objects)))
+        free = sum(root for name, root in zip(names, roots, strict=True) if name not in config.shares) or 1.0
+        weights = np.array([config.shares.get(n, root / free) for n, root in zip(names, roots, strict=True)])
+        if not weights.sum() > 0:
+            raise UserError("sampling.shares are all 0; give at least one source a share")
+        return groups, weights / weights.sum()
+
+    def draw(self, rng: np.random.Generator, batch: int) -> Pairs:
+        """Return ``batch`` pairs."""
+        config = self.config
+        template = self._objects(rng, batch)
+        negative = rng.random(batch) < config.negative
+        search = np.array([self._partner(rng, number) for number in template])
+        search = np.where(negative, self._objects(rng, batch), search)
+        # By chance a "negative" can be the same object; then it is a positive pair.
+        same = (template == search) | ((self.index.track[template] >= 0) & (self._same_track(template, search)))
+        negative &= ~same
+        shared = self._shared_colors(rng, batch)
+        return Pairs(
+            template=self._side(rng, config.template, template, shared),
+            search=self._side(rng, config.search, search, shared),
+            negative=negative,
+            flip=rng.random(batch) < config.flip,
+            **self._draw_donors(rng, batch),
+        )
+
+    def _same_track(self, a: Ints, b: Ints) -> Bools:
+        return self.index.track[a] == self.index.track[b]
+
+    def _objects(self, rng: np.random.Generator, batch: int) -> Ints:
+        """Draw objects: a source by its share, an entity of it, an object of that."""
+        chosen = []
+        for source in rng.choice(len(self._groups), batch, p=self._weights):
+            stills, *tracks = self._groups[source]
+            number = int(rng.integers(len(stills) + len(tracks)))
+            chosen.append(stills[number] if number < len(stills) else rng.choice(tracks[number - len(stills)]))
+        return np.array(chosen, np.int64)
+
+    def _partner(self, rng: np.random.Generator, number: int) -> int:
+        """Draw the same object in a frame near by; the same picture for a still."""
+        track = int(self.index.track[number])
+        if track < 0:
+            return number
+        members = self._members[track]
+        near = members[np.abs(self._frame[members] - self._frame[number]) <= self.config.frame_range]
+        return int(rng.choice(near))
+
+    def _side(self, rng: np.random.Generator, config: SideConfig, objects: Ints, shared: Floats) -> Side:
+        """Draw windows about objects."""
+        batch = len(objects)
+        box = self.index.box[objects].astype(float)
+        context = context_side(box[:, 2:])  # pixels of the picture that the template shows
+        pixel = (context / self.template_size)[:, None]  # pixels of the picture in a pixel of the crop
+        shift = rng.uniform(-1, 1, (batch, 2)) * config.shift * pixel
+        stretch = 1 + rng.uniform(-1, 1, (batch, 2)) * config.scale
+        blurred = rng.random(batch) < config.blur
+        return Side(
+            object=objects,
+            center=box[:, :2] + box[:, 2:] / 2 + shift,
+            pixel=pixel * stretch,
+            background=np.where(
+                rng.random(batch) < self.config.background, rng.integers(len(self.index.pictures), size=batch), -1
+            ),
+            background_center=rng.uniform(0.2, 0.8, (batch, 2)),
+            blur=np.where(blurred, rng.integers(2, 23, batch) * 2 + 1, 0),
+            blur_split=rng.random(batch),
+            color=_compose(self._own_colors(rng, config, batch), shared),
+        )
+
+    def _shared_colors(self, rng: np.random.Generator, batch: int) -> Floats:
+        """Draw the colour changes that both crops of a pair share. Shape: [B, 3, 4]."""
+        maps = np.tile(np.eye(3, 4), (batch, 1, 1))
+        for number in np.flatnonzero(rng.random(batch) < self.config.shuffle):
+            maps[number, :, :3] = np.eye(3)[rng.permutation(3)]
+        grey = rng.random(batch) < self.config.gray
+        maps[grey, :, :3] = _LUMA
+        return maps
+
+    def _own_colors(self, rng: np.random.Generator, config: SideConfig, batch: int) -> Floats:
+        """Draw the colour changes of one crop. Shape: [B, 3, 4]."""
+        offset = rng.standard_normal((batch, 3)) @ _COLOR_COMPONENTS.T
+        offset *= (rng.random(batch) < config.color)[:, None]
+        gain, contrast, saturation = (1 + rng.uniform(-1, 1, (3, batch)) * config.jitter)[..., None, None]
+        maps = np.zeros((batch, 3, 4))
+        maps[..., :3] = gain * contrast * (saturation * np.eye(3) + (1 - saturation) * _LUMA)
+        maps[..., 3] = 128 * gain[..., 0] * (1 - contrast[..., 0]) - offset
+        return maps
+
+    def _draw_donors(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[np.float64] | Ints]:
+        pasted = rng.random(batch) < self.config.distractor
+        donor = self._donors[rng.integers(len(self._donors), size=batch)] if len(self._donors) else None
+        angle, distance = rng.uniform(0, 2 * np.pi, batch), rng.uniform(0.7, 1.7, batch)
+        return {
+            "donor": np.where(pasted, donor, -1) if donor is not None else np.full(batch, -1),
+            "donor_offset": np.stack([np.cos(angle), np.sin(angle)], -1) * distance[:, None],
+            "donor_scale": rng.uniform(0.7, 1.4, batch),
+        }
+
+
+def _compose(after: Floats, before: Floats) -> Floats:
+    """Return the affine colour map that applies ``before``, then ``after``. Shapes: [B, 3, 4]."""
+    linear = after[..., :3] @ before[..., :3]
+    constant = after[..., :3] @ before[..., 3:] + after[..., 3:]
+    return np.concatenate([linear, constant], -1)

@@ -1,0 +1,70 @@
+"""Anchor targets: which anchors the network should call foreground, and where it should move them."""
+
+from typing import NamedTuple
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from siamtrack.config import Config
+from siamtrack.models.losses import overlaps
+
+
+class TargetConfig(Config):
+    """Assignment of anchors: the keys of a preset's ``train.targets`` section (SiamRPN, section 4.2)."""
+
+    high: float = Field(0.6, gt=0, lt=1)
+    """Anchors that overlap the target by more are positive."""
+    low: float = Field(0.3, gt=0, lt=1)
+    """Anchors that overlap it by less are negative; those in between are ignored."""
+    positives: PositiveInt = 16
+    """At most so many positives of a pair count, chosen at random; as many negatives of a negative pair."""
+    total: PositiveInt = 64
+    """Positives and negatives of a positive pair together."""
+
+
+class Targets(NamedTuple):
+    """Targets of N anchors in B pairs."""
+
+    label: Tensor
+    """[B, N] 1 positive, 0 negative, -1 ignored."""
+    offset: Tensor
+    """[B, 4, N] dx, dy, dw, dh from the anchor to the target."""
+    weight: Tensor
+    """[B, N] share of a positive in its pair's regression loss: 1 / positives, else 0."""
+
+
+def assign(
+    box: Tensor, negative: Tensor, anchors: Tensor, stride: float, config: TargetConfig, generator: torch.Generator
+) -> Targets:
+    """Assign anchors to targets.
+
+    In a negative pair up to ``positives`` anchors near the object, which is another one, are negative and the
+    rest is ignored (DaSiamRPN's semantic distractors, as PySOT samples them).
+
+    Shapes: box [B, 4] and anchors [N, 4] as cx, cy, w, h in pixels of the search region about its centre;
+    negative [B] bool; stride: pixels between cells.
+    """
+    overlap, _ = overlaps(anchors[None], box)
+    positive_pair = ~negative[:, None]
+    chosen = _choose((overlap > config.high) & positive_pair, config.positives, generator)
+    background = _choose((overlap < config.low) & positive_pair, config.total - config.positives, generator)
+    reach = 3.5 * stride  # the 7 x 7 cells about the object
+    near = ((anchors[:, :2] - box[:, None, :2]).abs() <= reach).all(-1)  # [B, N]
+    background |= _choose(near & negative[:, None], config.positives, generator)
+    label = torch.where(chosen, 1, torch.where(background, 0, -1))
+
+    cx, cy, w, h = box[..., None].unbind(1)  # [B, 1] each
+    ax, ay, aw, ah = anchors.T
+    offset = torch.stack([(cx - ax) / aw, (cy - ay) / ah, (w / aw).log(), (h / ah).log()], 1)
+    weight = chosen / chosen.sum(1, keepdim=True).clamp(min=1)
+    return Targets(label, offset, weight)
+
+
+def _choose(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Keep at most ``count`` of each row's candidates, at random. Shape: [B, N] bool."""
+    lottery = torch.rand(candidates.shape, device=candidates.device, generator=generator)
+    lottery = torch.where(candidates, lottery, 2.0)
+    best = lottery.topk(min(count, lottery.shape[1]), dim=1, largest=False).indices
+    kept = torch.zeros_like(candidates).scatter_(1, best, True)
+    return kept & candidates

@@ -1,0 +1,1 @@
+"""The networks: torch modules without state, their configuration, and the presets by name."""

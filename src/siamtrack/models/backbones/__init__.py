@@ -1,0 +1,1 @@
+"""Trunks: images to feature maps of stride 8."""

@@ -1,0 +1,70 @@
+"""Depth-wise cross-correlation (SiamRPN++, section 3.3)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
+    """Correlate each channel of ``search`` with the same channel of ``kernel``; no flip, no padding.
+
+    Shapes: search [B, C, H, W], kernel [B, C, h, w]; result [B, C, H - h + 1, W - w + 1].
+    """
+    batch, channels = kernel.shape[:2]
+    response = functional.conv2d(
+        search.reshape(1, batch * channels, *search.shape[2:]),
+        kernel.reshape(batch * channels, 1, *kernel.shape[2:]),
+        groups=batch * channels,
+    )
+    return response.reshape(batch, channels, *response.shape[2:])
+
+
+def valid_conv(width: int, outputs: int, separable: bool) -> nn.Sequential:
+    """Return the 3x3 convolution without padding, batch norm and ReLU that comes before the correlation.
+
+    Shapes: input [B, width, H, W], output [B, outputs, H - 2, W - 2].
+    """
+    if separable:
+        convolutions = [
+            nn.Conv2d(width, width, 3, groups=width, bias=False),
+            nn.BatchNorm2d(width),
+            nn.Conv2d(width, outputs, 1, bias=False),
+        ]
+    else:
+        convolutions = [nn.Conv2d(width, outputs, 3, bias=False)]
+    return nn.Sequential(*convolutions, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class CorrelationBranch(nn.Module):
+    """One branch of one level: both sides convolved apart, correlated, and decoded by 1x1 convolutions.
+
+    Args:
+        width: channels of the features and of the correlation.
+        outputs: channels of the response.
+        separable: see :func:`valid_conv`.
+    """
+
+    def __init__(self, width: int, outputs: int, separable: bool) -> None:
+        super().__init__()
+        self.template = valid_conv(width, width, separable)
+        self.search = valid_conv(width, width, separable)
+        self.decode = nn.Sequential(
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, outputs, 1),
+        )
+
+    def forward(self, search: Tensor, kernel: Tensor) -> Tensor:
+        """Shapes: search [B, C, n, n] features, kernel [B, C, k, k] from ``template``; result [B, outputs, m, m]."""
+        response: Tensor = self.decode(depthwise_correlation(self.search(search), kernel))
+        return response
+
+
+def fuse(responses: list[Tensor], weights: Tensor) -> Tensor:
+    """Return the sum of the levels' responses, weighted by the softmax of ``weights`` (SiamRPN++, eq. 3).
+
+    Shapes: responses L times [B, K, m, m], weights [L]; result [B, K, m, m].
+    """
+    shares = weights.softmax(0)
+    return torch.stack([share * response for share, response in zip(shares, responses, strict=True)]).sum(0)

@@ -1,0 +1,81 @@
+"""PyTorch: the network as it is trained, on a CPU or a GPU; and its weight files."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from siamtrack.errors import UserError
+from siamtrack.files import atomic
+from siamtrack.models import zoo
+from siamtrack.models.siamese import SiameseRPN, build
+from siamtrack.tracking.network import Array, Patches
+
+
+class TorchNetwork:
+    """A torch network for tracking.
+
+    Results are torch tensors on ``device``.
+
+    Args:
+        model: used as it is and put into eval mode.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+    """
+
+    def __init__(self, model: SiameseRPN, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+
+    @torch.inference_mode()
+    def template(self, patches: Patches) -> tuple[Array, ...]:
+        """See :class:`~siamtrack.tracking.network.Network`."""
+        return self.model.template(self._images(patches))
+
+    @torch.inference_mode()
+    def search(self, patches: Patches, features: tuple[Array, ...]) -> tuple[Array, Array]:
+        """See :class:`~siamtrack.tracking.network.Network`."""
+        return self.model.search(self._images(patches), features)
+
+    def _images(self, patches: Patches) -> Tensor:
+        """Return [B, S, S, 3] uint8 as [B, 3, S, S] float on the device."""
+        return torch.from_numpy(patches).to(self.device).permute(0, 3, 1, 2).float()
+
+
+def save(path: Path, model: SiameseRPN, preset: zoo.Preset) -> None:
+    """Write weights and preset to a .safetensors file, atomically.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {"siamtrack": preset.to_json()})
+
+
+def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
+    """Return the network in a .safetensors file and its preset.
+
+    Raises:
+        UserError: no such file, it is damaged, was not written by siamtrack, or its weights do not fit.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} is not a usable safetensors file: {error}") from None
+    if "siamtrack" not in metadata:
+        raise UserError(f"{path} was not written by siamtrack: it does not say which model it is")
+    preset = zoo.from_json(metadata["siamtrack"], str(path))
+    model = build(preset.model)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = str(error).split("\n")[1].strip()
+        raise UserError(f"{path} does not hold the weights of {preset.name}: {detail}") from None
+    return model.eval(), preset

@@ -1,0 +1,116 @@
+"""The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamtrack.boxes import check_box
+from siamtrack.errors import UserError
+from siamtrack.models import zoo
+from siamtrack.runtimes.load import Runtime, load_network
+from siamtrack.tracking.shortterm import ShortTerm, TrackingConfig
+from siamtrack.tracking.state import TrackResult, TrackState
+from siamtrack.video.source import Moment, VideoSource
+
+
+class Tracker:
+    """Follows one object through a sequence of frames.
+
+    >>> tracker = Tracker()
+    >>> tracker.init(frame, box=(120, 80, 60, 140))
+    >>> result = tracker.update(next_frame)
+    >>> result.box, result.score
+
+    Frames are [H, W, 3] uint8 BGR arrays, as OpenCV reads them; boxes are x, y, w, h in pixels, 0-based floats.
+
+    Args:
+        model: the name of a model (see ``siamtrack models``), or the path of a weight file.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        runtime: ``auto``, ``onnx`` or ``torch``.
+        threads: threads of the CPU; None for one a core.
+
+    Raises:
+        UserError: the model cannot be loaded; see :func:`siamtrack.runtimes.load.load_network`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = zoo.DEFAULT,
+        *,
+        device: str = "cpu",
+        runtime: Runtime = "auto",
+        threads: int | None = None,
+    ) -> None:
+        network, self.preset = load_network(model, device, runtime, threads)
+        self._core = ShortTerm(network, self.preset.model, self.preset.section("tracking", TrackingConfig))
+        self._state: TrackState | None = None
+        self._frame_shape: tuple[int, ...] = ()
+
+    def init(self, frame: NDArray[np.uint8], box: Sequence[float] | NDArray[np.float64]) -> None:
+        """Start to follow the object in ``box`` of ``frame``; what was followed before is forgotten.
+
+        Raises:
+            UserError: the frame is no [H, W, 3] uint8 array, or the box is not in it.
+        """
+        _check_frame(frame)
+        values = check_box(box, frame.shape[1], frame.shape[0])
+        self._state = self._core.init([frame], values[None])
+        self._frame_shape = frame.shape
+
+    def update(self, frame: NDArray[np.uint8]) -> TrackResult:
+        """Return where the object is in the next frame.
+
+        Raises:
+            UserError: called before :meth:`init`, or the frame is no [H, W, 3] uint8 array of init's size.
+        """
+        if self._state is None:
+            raise UserError("update was called before init; call init(frame, box) with the first frame")
+        _check_frame(frame)
+        if frame.shape != self._frame_shape:
+            now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
+            raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
+        self._state, found = self._core.step([frame], self._state)
+        return TrackResult(found.boxes[0], float(found.scores[0]))
+
+    def track(
+        self,
+        source: str | Path | int | VideoSource,
+        box: Sequence[float] | NDArray[np.float64],
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> Iterator[TrackResult]:
+        """Follow the object in ``box`` of the first frame through ``source``; yield a result a frame.
+
+        The first result is the given box with score 1. Frames of another size than the first are scaled to it.
+
+        Args:
+            source: a video file, a folder or glob of images, the number of a camera, or an open source.
+            box: x, y, w, h in the first frame that is tracked.
+            start: first frame (int) or time in seconds (float).
+            end: the frame or time before which tracking ends.
+
+        Raises:
+            UserError: the source cannot be read, or the box is not in its first frame.
+        """
+        frames = source if isinstance(source, VideoSource) else VideoSource(source, start, end)
+        started = False
+        try:
+            for frame in frames:
+                if started:
+                    found = self.update(frame.image)
+                    yield TrackResult(found.box, found.score, frame.index, frame.time)
+                else:
+                    self.init(frame.image, box)
+                    started = True
+                    yield TrackResult(np.asarray(box, float), 1.0, frame.index, frame.time)
+        finally:
+            frames.close()
+
+
+def _check_frame(frame: object) -> None:
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        given = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise UserError(f"the frame is {given}, expected a uint8 array of shape [height, width, 3] in BGR order")

@@ -1,0 +1,88 @@
+"""Parameters of training: the keys of a preset's ``train`` section."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from siamtrack.config import Config
+from siamtrack.data.pairs import SamplingConfig
+from siamtrack.data.targets import TargetConfig
+from siamtrack.models.losses import LossConfig
+
+
+class DataConfig(Config):
+    """Where the pictures are."""
+
+    root: str = ""
+    """Folder of the training data: index.jsonl and the tar files it names."""
+    canvas: PositiveInt = 384
+    """Side of the canvas a picture is kept on, at least the longer side of the largest picture."""
+    holdout: tuple[str, ...] = ()
+    """Sources and videos that are left out of training; their tracks validate it."""
+
+
+class OptimizerConfig(Config):
+    """How weights are changed."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, as SiamRPN++ uses, or AdamW."""
+    lr: float = Field(0.005, gt=0)
+    """Learning rate of neck and head after the warm-up."""
+    lr_end: float = Field(0.0005, gt=0)
+    """Learning rate of neck and head at the end; it falls there exponentially."""
+    warmup_steps: NonNegativeInt = 500
+    """Steps over which the rate rises exponentially from a fifth of ``lr``."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay of all trained weights."""
+    clip: float = Field(10.0, gt=0)
+    """Largest norm of the gradient."""
+    backbone_lr: float = Field(0.1, ge=0)
+    """The trunk's rate as a share of the head's."""
+    backbone_stages: tuple[int, ...] = (4, 5)
+    """Stages of the trunk that are trained."""
+    backbone_from: float = Field(0.5, ge=0, le=1)
+    """Share of the steps after which the trunk is trained; before that it is frozen."""
+    backbone_batch_norm: bool = False
+    """Whether the trunk's batch norm goes on collecting statistics in the trained stages."""
+
+
+class ValidationConfig(Config):
+    """How training is watched: tracking runs with the averaged weights."""
+
+    every: PositiveInt = 1000
+    """Steps between validations."""
+    sequences: str = ""
+    """A folder of sequences (img/ and groundtruth.txt each) to track; used besides the held-out tracks."""
+    names: tuple[str, ...] = ()
+    """Which of these sequences; empty for all."""
+    frames: PositiveInt = 150
+    """At most so many frames of a sequence."""
+
+
+class TrainConfig(Config):
+    """One training run."""
+
+    data: DataConfig = DataConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    targets: TargetConfig = TargetConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    validation: ValidationConfig = ValidationConfig()
+    steps: PositiveInt = 4000
+    """Steps of the optimizer."""
+    batch: PositiveInt = 128
+    """Pairs a step."""
+    seed: NonNegativeInt = 0
+    """Decides all that is random."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Precision of convolutions on a GPU (autocast); a CPU always computes in fp32."""
+    average: float = Field(0.998, ge=0, lt=1)
+    """Decay of the moving average of weights that is validated and saved; 0 for none."""
+    log_every: PositiveInt = 50
+    """Steps between lines of the log."""
+    checkpoint_every: PositiveInt = 1000
+    """Steps between checkpoints."""
+    pretrained: bool = True
+    """Start the trunk from ImageNet weights."""

@@ -1,0 +1,1 @@
+"""Frames in, frames out: sources, the H.264 writer, drawing."""

@@ -1,0 +1,230 @@
+"""Where frames come from: a video file or stream, a folder or glob of images, a camera."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from glob import glob
+from itertools import chain
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from siamtrack.errors import UserError
+from siamtrack.video.image import IMAGE_SUFFIXES, read_image
+
+DEFAULT_FPS = 25
+Moment = int | float
+"""A point in a source: an int is the number of a frame, a float a time in seconds."""
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame."""
+
+    index: int
+    """Number in the source, 0-based."""
+    time: float
+    """Seconds since the source's first frame."""
+    image: NDArray[np.uint8]
+    """[H, W, 3] BGR."""
+
+
+class VideoSource:
+    """Frames of one source, read once from beginning to end.
+
+    A frame of another size than the first one is scaled to the first one's size, so that all boxes of a source
+    share one coordinate frame; ``rescaled`` counts them.
+
+    Attributes:
+        name: for messages and for the names of output files.
+        fps: frames a second.
+        count: how many frames there will be, if that is known.
+        problem: what went wrong, if reading ended before it should have; one sentence.
+        rescaled: how many frames had another size.
+
+    Raises:
+        UserError: no such source, it is neither video nor images, or no frame of it can be read.
+    """
+
+    def __init__(self, source: str | Path | int, start: Moment | None = None, end: Moment | None = None) -> None:
+        """Open ``source``; ``start`` is the first frame, ``end`` the first one that is left out."""
+        text = str(source)
+        self.problem: str | None = None
+        self.rescaled = 0
+        self.name = text
+        self.fps = Fraction(DEFAULT_FPS)
+        self.count: int | None = None
+        self._close: Callable[[], None] = lambda: None
+        if isinstance(source, int) or text.isdecimal():
+            frames = self._camera(int(text))
+        elif any(sign in text for sign in "*?[") or Path(text).is_dir():
+            frames = self._images(text)
+        elif Path(text).suffix.lower() in IMAGE_SUFFIXES:
+            raise UserError(f"{text} is a single image; give a folder of images, a glob such as '*.jpg', or a video")
+        else:
+            frames = self._video(text)
+        self._frames = self._range(frames, start, end)
+        if self.count is not None:
+            self.count = self._planned(self.count, start, end)
+        try:
+            first = next(self._frames)
+        except StopIteration:
+            self.close()
+            if self.problem:
+                raise UserError(self.problem) from None
+            where = f" between start {_shown(start)} and end {_shown(end)}" if (start, end) != (None, None) else ""
+            raise UserError(f"{self.name} has no frame{where} that can be decoded") from None
+        self.size = (first.image.shape[1], first.image.shape[0])
+        self._frames = chain([first], self._frames)
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        for frame in self._frames:
+            if (frame.image.shape[1], frame.image.shape[0]) != self.size:
+                self.rescaled += 1
+                frame = VideoFrame(frame.index, frame.time, cv2.resize(frame.image, self.size))
+            yield frame
+
+    def close(self) -> None:
+        """Release the file or camera."""
+        self._close()
+
+    def _range(self, frames: Iterator[VideoFrame], start: Moment | None, end: Moment | None) -> Iterator[VideoFrame]:
+        for frame in frames:
+            if end is not None and _reached(frame, end):
+                return
+            if start is None or _reached(frame, start):
+                yield frame
+
+    def _planned(self, count: int, start: Moment | None, end: Moment | None) -> int:
+        first, last = (
+            moment if isinstance(moment, int) else round(moment * self.fps)
+            for moment in (0 if start is None else start, count if end is None else end)
+        )
+        return max(0, min(last, count) - first)
+
+    def _video(self, path: str) -> Iterator[VideoFrame]:
+        if "://" not in path and not Path(path).is_file():
+            raise UserError(f"there is no file {path}")
+        try:
+            container = av.open(path)
+        except av.error.FFmpegError as error:
+            raise UserError(f"{path} is no video that can be read ({error.strerror})") from None
+        self._close = container.close
+        if not container.streams.video:
+            container.close()
+            raise UserError(f"{path} holds no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = Fraction(rate) if rate else self.fps
+        self.count = stream.frames or (round(container.duration / av.time_base * self.fps) if container.duration else None)
+        return self._decoded(container, stream, path)
+
+    def _decoded(
+        self, container: av.container.InputContainer, stream: av.VideoStream, path: str
+    ) -> Iterator[VideoFrame]:
+        decoded, origin = 0, None
+        try:
+            for frame in container.decode(stream):
+                seconds = frame.time if frame.time is not None else decoded / float(self.fps)
+                origin = seconds if origin is None else origin
+                yield VideoFrame(decoded, seconds - origin, _to_bgr(frame))
+                decoded += 1
+        except av.error.FFmpegError as error:
+            if decoded:
+                self.problem = f"{path} broke after {decoded} frames ({error.strerror})"
+            else:
+                self.problem = f"{path} holds no frame that can be decoded ({error.strerror})"
+        else:
+            if decoded < 0.98 * stream.frames - 1:
+                self.problem = f"{path} ended after {decoded} of {stream.frames} frames; the file is cut short"
+
+    def _images(self, pattern: str) -> Iterator[VideoFrame]:
+        if Path(pattern).is_dir():
+            paths = [path for path in Path(pattern).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+            wanted = f"images ({' '.join(IMAGE_SUFFIXES)})"
+        else:
+            paths = [Path(name) for name in glob(pattern) if Path(name).is_file()]
+            wanted = "files"
+        if not paths:
+            raise UserError(f"there are no {wanted} in {pattern}")
+        paths.sort(key=lambda path: _natural(path.name))
+        self.count = len(paths)
+        return self._read(paths)
+
+    def _read(self, paths: list[Path]) -> Iterator[VideoFrame]:
+        for index, path in enumerate(paths):
+            image = read_image(path)
+            if image is None:
+                self.problem = f"{path} is no image that can be read"
+                return
+            yield VideoFrame(index, index / float(self.fps), image)
+
+    def _camera(self, number: int) -> Iterator[VideoFrame]:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        camera = cv2.VideoCapture(number)
+        cv2.utils.logging.setLogLevel(level)
+        if not camera.isOpened():
+            raise UserError(f"camera {number} cannot be opened; is it connected, and not in use elsewhere?")
+        self.name = f"camera{number}"
+        self._close = camera.release
+        rate = camera.get(cv2.CAP_PROP_FPS)
+        self.fps = Fraction(rate).limit_denominator(1001) if rate > 0 else self.fps
+        return self._grabbed(camera, number)
+
+    def _grabbed(self, camera: cv2.VideoCapture, number: int) -> Iterator[VideoFrame]:
+        began, index = time.monotonic(), 0
+        while True:
+            ok, image = camera.read()
+            if not ok:
+                self.problem = f"camera {number} gave no frame after {index}"
+                return
+            yield VideoFrame(index, time.monotonic() - began, image)
+            index += 1
+
+
+def parse_moment(text: str) -> Moment:
+    """Return the frame number or time in a text: ``120`` is a frame; ``4.5``, ``4.5s`` and ``1:02.5`` are times.
+
+    Raises:
+        UserError: none of these.
+    """
+    if text.isdecimal():
+        return int(text)
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)s?", text)
+    if not match:
+        raise UserError(f"{text!r} is neither a frame number (120) nor a time (4.5s, 1:02.5, 1:00:00)")
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
+def _reached(frame: VideoFrame, moment: Moment) -> bool:
+    # Half a millisecond of tolerance: time stamps are rounded to the container's time base.
+    return frame.index >= moment if isinstance(moment, int) else frame.time >= moment - 0.0005
+
+
+def _shown(moment: Moment | None) -> str:
+    if moment is None:
+        return "(none)"
+    return f"frame {moment}" if isinstance(moment, int) else f"{moment:g} s"
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key by which frame2 comes before frame10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _to_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return a decoded frame upright as BGR. OpenCV converts the usual 4:2:0 layout faster than swscale."""
+    if frame.format.name == "yuv420p" and frame.width % 2 == 0 and frame.height % 2 == 0:
+        image = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)
+    else:
+        image = frame.to_ndarray(format="bgr24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
