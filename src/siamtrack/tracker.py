@@ -1,6 +1,7 @@
 """The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
 from siamtrack.tracking.shortterm import ShortTerm, TrackingConfig
 from siamtrack.tracking.state import TrackResult, TrackState
-from siamtrack.video.source import Moment, VideoSource
+from siamtrack.video.source import Moment, VideoFrame, VideoSource
 
 
 class Tracker:
@@ -96,18 +97,27 @@ class Tracker:
             UserError: the source cannot be read, or the box is not in its first frame.
         """
         frames = source if isinstance(source, VideoSource) else VideoSource(source, start, end)
-        started = False
         try:
-            for frame in frames:
-                if started:
-                    found = self.update(frame.image)
-                    yield TrackResult(found.box, found.score, frame.index, frame.time)
-                else:
-                    self.init(frame.image, box)
-                    started = True
-                    yield TrackResult(np.asarray(box, float), 1.0, frame.index, frame.time)
+            for _, result in self.track_frames(frames, box):
+                yield result
         finally:
             frames.close()
+
+    def track_frames(
+        self, frames: Iterable[VideoFrame], box: Sequence[float] | NDArray[np.float64]
+    ) -> Iterator[tuple[VideoFrame, TrackResult]]:
+        """Follow the object in ``box`` of the first of ``frames``; yield each frame with its result.
+
+        Raises:
+            UserError: the box is not in the first frame.
+        """
+        for number, frame in enumerate(frames):
+            if number == 0:
+                self.init(frame.image, box)
+                found = TrackResult(np.asarray(box, float), 1.0)
+            else:
+                found = self.update(frame.image)
+            yield frame, replace(found, frame=frame.index, time=frame.time)
 
 
 def _check_frame(frame: object) -> None:

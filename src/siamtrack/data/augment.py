@@ -42,7 +42,7 @@ class Augmenter:
         """Return the crops of ``pairs``."""
         template = self._crop(pairs.template, self.template_size)
         search = self._crop(pairs.search, self.search_size)
-        box = self.index.box[pairs.search.object].astype(float)
+        box = pairs.search.box
         center = (box[:, :2] + box[:, 2:] / 2 - pairs.search.center) / pairs.search.pixel
         target = np.concatenate([center, box[:, 2:] / pairs.search.pixel], 1)  # [B, 4]
         search = self._paste(search, pairs, target)
@@ -80,9 +80,8 @@ class Augmenter:
 
     def _crop(self, side: Side, size: int) -> Tensor:
         """Return the windows of ``side`` with what stands behind them. Shape: [B, 3, S, S]."""
-        owners = self.index.picture[side.object]
         points = self._grid(self._tensor(side.center), self._tensor(side.pixel), size)
-        image, alpha = self._picture(self._numbers(owners), points)
+        image, alpha = self._picture(self._numbers(side.picture), points)
         behind = np.flatnonzero(side.background >= 0)
         if len(behind):
             rows = self._numbers(behind)
@@ -92,27 +91,28 @@ class Augmenter:
             pixel = self.pack.sizes[numbers].amin(1, keepdim=True).expand(-1, 2) / size
             other, _ = self._picture(numbers, self._grid(middle, pixel, size))
             cut = alpha[rows]
-            masked = np.flatnonzero(self.pack.mask_of[side.object[behind]] >= 0)
+            masked = np.flatnonzero(side.mask[behind] >= 0)
             if len(masked):
-                masks = self.pack.masks[self._numbers(self.pack.mask_of[side.object[behind[masked]]])]
+                masks = self.pack.masks[self._numbers(self.pack.mask_of[side.mask[behind[masked]]])]
                 cut[self._numbers(masked)] = self._sample(masks.float() / 255, points[self._numbers(behind[masked])])
             image[rows] = image[rows] * cut + other * (1 - cut)
         return image
 
-    def _paste(self, search: Tensor, pairs: Pairs, target: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
+    def _paste(
+        self, search: Tensor, pairs: Pairs, target: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    ) -> Tensor:
         """Paste the donors into the search regions. Shapes: search [B, 3, S, S]; target [B, 4] cx, cy, w, h."""
-        rows = np.flatnonzero(pairs.donor >= 0)
+        donors, rows = pairs.donors, pairs.donors.pair
         if not len(rows):
             return search
-        donor = pairs.donor[rows]
-        box = self.index.box[donor].astype(float)
+        box = self.index.box[donors.object].astype(float)
         root = np.sqrt(target[rows, 2] * target[rows, 3])  # pixels of the search region
-        place = target[rows, :2] + pairs.donor_offset[rows] * root[:, None]
-        pixel = np.sqrt(box[:, 2] * box[:, 3]) / (root * pairs.donor_scale[rows])
+        place = target[rows, :2] + donors.offset * root[:, None]
+        pixel = np.sqrt(box[:, 2] * box[:, 3]) / (root * donors.scale)
         center = box[:, :2] + box[:, 2:] / 2 - place * pixel[:, None]
         points = self._grid(self._tensor(center), self._tensor(np.stack([pixel, pixel], 1)), self.search_size)
-        image, _ = self._picture(self._numbers(self.index.picture[donor]), points)
-        alpha = self._sample(self.pack.masks[self._numbers(self.pack.mask_of[donor])].float() / 255, points)
+        image, _ = self._picture(self._numbers(self.index.picture[donors.object]), points)
+        alpha = self._sample(self.pack.masks[self._numbers(self.pack.mask_of[donors.object])].float() / 255, points)
         numbers = self._numbers(rows)
         search[numbers] = image * alpha + search[numbers] * (1 - alpha)
         return search
@@ -131,9 +131,7 @@ class Augmenter:
             crops[rows] = crops[rows].flip(-1)
         return crops.clamp(0, 255)
 
-    def _blur(
-        self, crops: Tensor, lengths: np.ndarray[tuple[int, ...], np.dtype[np.int64]], split: Tensor
-    ) -> Tensor:
+    def _blur(self, crops: Tensor, lengths: np.ndarray[tuple[int, ...], np.dtype[np.int64]], split: Tensor) -> Tensor:
         """Blur along a vertical and a horizontal line. Shapes: crops [K, 3, S, S]; lengths, split [K]."""
         reach = int(lengths.max()) // 2
         taps = torch.arange(-reach, reach + 1, device=self.device)

@@ -34,6 +34,8 @@ class Index:
 
     root: Path
     pictures: list[Picture]
+    size: NDArray[np.int64]
+    """[N, 2] width and height of each picture."""
     picture: NDArray[np.int64]
     """[M] which picture an object is in."""
     box: NDArray[np.float32]
@@ -61,7 +63,7 @@ class Index:
         known = {picture.source for picture in self.pictures} | {p.video for p in self.pictures if p.video}
         for name in held:
             if name not in known:
-                raise UserError(f"holdout names {name!r}, which is no source or video of {self.root}{nearest(name, known)}")
+                raise UserError(f"holdout: there is no source or video {name!r}{nearest(name, known)}")
         out = np.array([not {p.source, p.video}.isdisjoint(held) for p in self.pictures], bool)[self.picture]
         return self._take(np.flatnonzero(~out)), self._take(np.flatnonzero(out))
 
@@ -69,13 +71,15 @@ class Index:
         used, picture = np.unique(self.picture[objects], return_inverse=True)
         pictures = [self.pictures[number] for number in used]
         masks = [self.mask[number] for number in objects]
-        return Index(self.root, pictures, picture, self.box[objects], self.track[objects], masks, self.rejected)
+        size = self.size[used]
+        return Index(self.root, pictures, size, picture, self.box[objects], self.track[objects], masks, self.rejected)
 
 
 def read_index(folder: Path) -> Index:
     """Read ``index.jsonl`` of a folder of training data.
 
-    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [{"box": [x, y, w, h],
+    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [{"box":
+    [x, y, w, h],
     "track", "label", "mask"}]}``; ``image`` and ``mask`` are names in the tar file ``shard``. Boxes are cut to the
     picture. Unusable objects and lines are left out and listed in ``rejected``.
 
@@ -86,6 +90,7 @@ def read_index(folder: Path) -> Index:
     if not path.is_file():
         raise UserError(f"there is no {path}; training data is a folder of index.jsonl and the tar files it names")
     pictures: list[Picture] = []
+    sizes: list[tuple[int, int]] = []
     rows: list[tuple[int, list[float], int, str | None]] = []
     rejected: list[str] = []
     tracks: dict[tuple[str, Any], int] = {}
@@ -94,13 +99,18 @@ def read_index(folder: Path) -> Index:
             record = json.loads(line)
             width, height = record["size"]
             picture = Picture(
-                record["image"], record["shard"], record["source"], record.get("video"), int(record.get("frame") or 0)
+                record["image"],
+                record["shard"],
+                record["source"],
+                record.get("video"),
+                int(record.get("frame") or 0),
             )
             objects = [(_cut(o["box"], width, height), o.get("track"), o.get("mask")) for o in record["objects"]]
         except (ValueError, KeyError, TypeError) as error:
             rejected.append(f"{path.name} line {number}: {type(error).__name__} {error}")
             continue
         pictures.append(picture)
+        sizes.append((int(width), int(height)))
         for box, name, mask in objects:
             if box is None:
                 rejected.append(f"{path.name} line {number}: a box of {picture.image} is empty or not finite")
@@ -113,7 +123,14 @@ def read_index(folder: Path) -> Index:
         raise UserError(f"{path} holds no usable object ({len(rejected)} records rejected)")
     owners, boxes, numbers, masks = zip(*rows, strict=True)
     return Index(
-        folder, pictures, np.array(owners), np.array(boxes, np.float32), np.array(numbers), list(masks), rejected
+        folder,
+        pictures,
+        np.array(sizes),
+        np.array(owners),
+        np.array(boxes, np.float32),
+        np.array(numbers),
+        list(masks),
+        rejected,
     )
 
 

@@ -58,7 +58,9 @@ def load_pack(index: Index, canvas: int, device: str) -> Pack:
         for name, image in _decoded(index.root / shard, names, set(mask_number)):
             height, width = image.shape[:2]
             if max(height, width) > canvas:
-                raise UserError(f"{shard}: {name} is {width}x{height}, the canvas only {canvas}; set data.canvas higher")
+                raise UserError(
+                    f"{shard}: {name} is {width}x{height}, the canvas only {canvas}; set data.canvas higher"
+                )
             if name in mask_number:
                 masks[mask_number[name], 0, :height, :width] = torch.from_numpy(image).to(device)
             else:

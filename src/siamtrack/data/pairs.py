@@ -58,7 +58,10 @@ class SamplingConfig(Config):
     otherwise beyond the picture's border."""
     distractor: Probability = Field(0, ge=0, le=1)
     """Probability that another object (one with a mask) is pasted beside the target of the search region."""
-    shares: dict[str, float] = {}
+    similar: Probability = Field(0, ge=0, le=1)
+    """Probability that the other object of a negative pair comes from the same source (DaSiamRPN, section 3.2:
+    distractors of the same kind)."""
+    shares: dict[str, float] = Field(default_factory=dict)
     """Relative share of a source; others have the square root of their number of objects, scaled so that the
     whole of them counts 1."""
 
@@ -67,8 +70,12 @@ class SamplingConfig(Config):
 class Side:
     """B crops: what they show and how. Lengths in pixels of the picture unless said otherwise."""
 
-    object: Ints
-    """[B] number of the object in the index."""
+    picture: Ints
+    """[B] number of the picture."""
+    box: Floats
+    """[B, 4] x, y, w, h of the target."""
+    mask: Ints
+    """[B] number of the target's object in the index if it has a mask, else -1."""
     center: Floats
     """[B, 2] middle of the window."""
     pixel: Floats
@@ -86,6 +93,20 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Donors:
+    """K objects to paste into search regions."""
+
+    pair: Ints
+    """[K] into which of the B search regions."""
+    object: Ints
+    """[K] number of an object with a mask."""
+    offset: Floats
+    """[K, 2] from the target's middle to the donor's, in square roots of the target's area."""
+    scale: Floats
+    """[K] square root of the donor's area over that of the target's."""
+
+
+@dataclass(frozen=True)
 class Pairs:
     """B pairs."""
 
@@ -95,12 +116,8 @@ class Pairs:
     """[B] whether the two show different objects."""
     flip: Bools
     """[B] whether both are mirrored."""
-    donor: Ints
-    """[B] object to paste into the search region, -1 for none."""
-    donor_offset: Floats
-    """[B, 2] from the target's middle to the donor's, in square roots of the target's area."""
-    donor_scale: Floats
-    """[B] square root of the donor's area over that of the target's."""
+    donors: Donors
+    """What is pasted into the search regions."""
 
 
 # Principal components of natural images' colour (RGB rows), scaled for N(0, 1) (AlexNet, NIPS 2012, section 4.1;
@@ -126,8 +143,11 @@ class PairSampler:
         self.index, self.config, self.template_size = index, config, template_size
         self._frame = np.array([index.pictures[picture].frame for picture in index.picture])
         self._groups, self._weights = self._group(config)
-        self._members = {track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0}
-        self._donors = np.array([number for number, mask in enumerate(index.mask) if mask], np.int64)
+        self._members = {
+            track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0
+        }
+        self._has_mask = np.array([mask is not None for mask in index.mask])
+        self._donors = np.flatnonzero(self._has_mask)
 
     def _group(self, config: SamplingConfig) -> tuple[list[list[Ints]], Floats]:
         """Return, for each source, its tracks (objects of one track; all stills are one), and its probability."""
@@ -153,33 +173,39 @@ class PairSampler:
     def draw(self, rng: np.random.Generator, batch: int) -> Pairs:
         """Return ``batch`` pairs."""
         config = self.config
-        template = self._objects(rng, batch)
-        negative = rng.random(batch) < config.negative
+        template, sources = self._objects(rng, batch)
         search = np.array([self._partner(rng, number) for number in template])
-        search = np.where(negative, self._objects(rng, batch), search)
-        # By chance a "negative" can be the same object; then it is a positive pair.
-        same = (template == search) | ((self.index.track[template] >= 0) & (self._same_track(template, search)))
-        negative &= ~same
+        negative = rng.random(batch) < config.negative
+        alike = rng.random(batch) < config.similar
+        other, _ = self._objects(rng, batch, np.where(alike, sources, -1))
+        search = np.where(negative, other, search)
+        # By chance the other object can be the same one; then it is a positive pair.
+        negative &= ~self._same(template, search)
         shared = self._shared_colors(rng, batch)
+
         return Pairs(
             template=self._side(rng, config.template, template, shared),
             search=self._side(rng, config.search, search, shared),
             negative=negative,
             flip=rng.random(batch) < config.flip,
-            **self._draw_donors(rng, batch),
+            donors=self._draw_donors(rng, batch),
         )
 
-    def _same_track(self, a: Ints, b: Ints) -> Bools:
-        return self.index.track[a] == self.index.track[b]
+    def _same(self, a: Ints, b: Ints) -> Bools:
+        same: Bools = (a == b) | ((self.index.track[a] >= 0) & (self.index.track[a] == self.index.track[b]))
+        return same
 
-    def _objects(self, rng: np.random.Generator, batch: int) -> Ints:
-        """Draw objects: a source by its share, an entity of it, an object of that."""
+    def _objects(self, rng: np.random.Generator, batch: int, sources: Ints | None = None) -> tuple[Ints, Ints]:
+        """Draw objects: a source by its share (unless ``sources`` says which), an entity of it, an object of that."""
+        drawn = rng.choice(len(self._groups), batch, p=self._weights)
+        if sources is not None:
+            drawn = np.where(sources >= 0, sources, drawn)
         chosen = []
-        for source in rng.choice(len(self._groups), batch, p=self._weights):
+        for source in drawn:
             stills, *tracks = self._groups[source]
             number = int(rng.integers(len(stills) + len(tracks)))
             chosen.append(stills[number] if number < len(stills) else rng.choice(tracks[number - len(stills)]))
-        return np.array(chosen, np.int64)
+        return np.array(chosen, np.int64), drawn
 
     def _partner(self, rng: np.random.Generator, number: int) -> int:
         """Draw the same object in a frame near by; the same picture for a still."""
@@ -200,11 +226,15 @@ class PairSampler:
         stretch = 1 + rng.uniform(-1, 1, (batch, 2)) * config.scale
         blurred = rng.random(batch) < config.blur
         return Side(
-            object=objects,
+            picture=self.index.picture[objects],
+            box=box,
+            mask=np.where(self._has_mask[objects], objects, -1),
             center=box[:, :2] + box[:, 2:] / 2 + shift,
             pixel=pixel * stretch,
             background=np.where(
-                rng.random(batch) < self.config.background, rng.integers(len(self.index.pictures), size=batch), -1
+                rng.random(batch) < self.config.background,
+                rng.integers(len(self.index.pictures), size=batch),
+                -1,
             ),
             background_center=rng.uniform(0.2, 0.8, (batch, 2)),
             blur=np.where(blurred, rng.integers(2, 23, batch) * 2 + 1, 0),
@@ -231,15 +261,18 @@ class PairSampler:
         maps[..., 3] = 128 * gain[..., 0] * (1 - contrast[..., 0]) - offset
         return maps
 
-    def _draw_donors(self, rng: np.random.Generator, batch: int) -> dict[str, NDArray[np.float64] | Ints]:
-        pasted = rng.random(batch) < self.config.distractor
-        donor = self._donors[rng.integers(len(self._donors), size=batch)] if len(self._donors) else None
-        angle, distance = rng.uniform(0, 2 * np.pi, batch), rng.uniform(0.7, 1.7, batch)
-        return {
-            "donor": np.where(pasted, donor, -1) if donor is not None else np.full(batch, -1),
-            "donor_offset": np.stack([np.cos(angle), np.sin(angle)], -1) * distance[:, None],
-            "donor_scale": rng.uniform(0.7, 1.4, batch),
-        }
+    def _draw_donors(self, rng: np.random.Generator, batch: int) -> Donors:
+        pair = np.flatnonzero(rng.random(batch) < self.config.distractor)
+        if not len(self._donors):
+            pair = pair[:0]
+        count = len(pair)
+        angle, distance = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.7, 1.7, count)
+        return Donors(
+            pair=pair,
+            object=self._donors[rng.integers(max(1, len(self._donors)), size=count)],
+            offset=np.stack([np.cos(angle), np.sin(angle)], -1) * distance[:, None],
+            scale=rng.uniform(0.7, 1.4, count),
+        )
 
 
 def _compose(after: Floats, before: Floats) -> Floats:

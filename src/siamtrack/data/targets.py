@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from siamtrack.config import Config
@@ -21,6 +21,8 @@ class TargetConfig(Config):
     """At most so many positives of a pair count, chosen at random; as many negatives of a negative pair."""
     total: PositiveInt = 64
     """Positives and negatives of a positive pair together."""
+    hard: NonNegativeInt = 0
+    """So many of the negatives of a positive pair are those that the network now thinks most like the target."""
 
 
 class Targets(NamedTuple):
@@ -35,7 +37,13 @@ class Targets(NamedTuple):
 
 
 def assign(
-    box: Tensor, negative: Tensor, anchors: Tensor, stride: float, config: TargetConfig, generator: torch.Generator
+    box: Tensor,
+    negative: Tensor,
+    anchors: Tensor,
+    stride: float,
+    scores: Tensor,
+    config: TargetConfig,
+    generator: torch.Generator,
 ) -> Targets:
     """Assign anchors to targets.
 
@@ -43,15 +51,21 @@ def assign(
     rest is ignored (DaSiamRPN's semantic distractors, as PySOT samples them).
 
     Shapes: box [B, 4] and anchors [N, 4] as cx, cy, w, h in pixels of the search region about its centre;
-    negative [B] bool; stride: pixels between cells.
+    negative [B] bool; stride: pixels between cells; scores [B, N] of the network, for ``hard``.
     """
     overlap, _ = overlaps(anchors[None], box)
     positive_pair = ~negative[:, None]
-    chosen = _choose((overlap > config.high) & positive_pair, config.positives, generator)
-    background = _choose((overlap < config.low) & positive_pair, config.total - config.positives, generator)
+
+    def lottery() -> Tensor:
+        return torch.rand(scores.shape, device=scores.device, generator=generator)
+
+    chosen = _choose((overlap > config.high) & positive_pair, lottery(), config.positives)
+    outside = (overlap < config.low) & positive_pair
+    background = _choose(outside, scores, config.hard)
+    background |= _choose(outside & ~background, lottery(), config.total - config.positives - config.hard)
     reach = 3.5 * stride  # the 7 x 7 cells about the object
     near = ((anchors[:, :2] - box[:, None, :2]).abs() <= reach).all(-1)  # [B, N]
-    background |= _choose(near & negative[:, None], config.positives, generator)
+    background |= _choose(near & negative[:, None], lottery(), config.positives)
     label = torch.where(chosen, 1, torch.where(background, 0, -1))
 
     cx, cy, w, h = box[..., None].unbind(1)  # [B, 1] each
@@ -61,10 +75,7 @@ def assign(
     return Targets(label, offset, weight)
 
 
-def _choose(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Keep at most ``count`` of each row's candidates, at random. Shape: [B, N] bool."""
-    lottery = torch.rand(candidates.shape, device=candidates.device, generator=generator)
-    lottery = torch.where(candidates, lottery, 2.0)
-    best = lottery.topk(min(count, lottery.shape[1]), dim=1, largest=False).indices
-    kept = torch.zeros_like(candidates).scatter_(1, best, True)
-    return kept & candidates
+def _choose(candidates: Tensor, rank: Tensor, count: int) -> Tensor:
+    """Keep at most ``count`` of each row's candidates, those with the highest rank. Shapes: [B, N], rank >= 0."""
+    best = torch.where(candidates, rank, -1.0).topk(min(count, rank.shape[1]), dim=1).indices
+    return torch.zeros_like(candidates).scatter_(1, best, True) & candidates

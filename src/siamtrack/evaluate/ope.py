@@ -31,7 +31,8 @@ def overlaps(predicted: Boxes, truth: Boxes) -> NDArray[np.float64]:
 
 def visible(truth: Boxes) -> NDArray[np.bool_]:
     """Return in which frames there is a box: finite and not empty. Shapes: [T, 4]; result [T]."""
-    return np.isfinite(truth).all(1) & (truth[:, 2:] > 0).all(1)
+    present: NDArray[np.bool_] = np.all(np.isfinite(truth), axis=1) & np.all(truth[:, 2:] > 0, axis=1)
+    return present
 
 
 def score(predicted: Boxes, truth: Boxes) -> Score:

@@ -38,9 +38,7 @@ class Run:
     """[T] time of ``init`` or ``update``, without decoding."""
 
 
-def run_one_pass(
-    tracker: FollowsOne, sequence: seq.Sequence, on_frame: Callable[[], None] = lambda: None
-) -> Run:
+def run_one_pass(tracker: FollowsOne, sequence: seq.Sequence, on_frame: Callable[[], None] = lambda: None) -> Run:
     """Track ``sequence`` from its first box to its end.
 
     Raises:
@@ -74,12 +72,12 @@ def run_in_step(core: ShortTerm, frames: Sequence[Sequence[Frame]], first: Boxes
     boxes = [np.zeros((len(each), 4)) for each in frames]
     for index, box in enumerate(first):
         boxes[index][0] = box
-    alive = np.arange(len(frames))
+    alive = list(range(len(frames)))
     state = core.init([each[0] for each in frames], first)
     for number in range(1, max(len(each) for each in frames)):
         kept = np.flatnonzero([len(frames[index]) > number for index in alive])
         if len(kept) < len(alive):
-            alive, state = alive[kept], state.take(kept)
+            alive, state = [alive[index] for index in kept], state.take(kept)
         state, found = core.step([frames[index][number] for index in alive], state)
         for index, box in zip(alive, found.boxes, strict=True):
             boxes[index][number] = box

@@ -76,7 +76,5 @@ class ModelConfig(Config):
                     f"so that a cell lies in the middle (127 and 255 do)"
                 )
         if self.response_cells(self.search_size) < 1:
-            raise ValueError(
-                f"search_size {self.search_size} is too small for template_cells {self.template_cells} at stride {stride}"
-            )
+            raise ValueError(f"search_size {self.search_size} is too small for template_cells {self.template_cells}")
         return self

@@ -36,8 +36,8 @@ class SiameseRPN(nn.Module):
         k = template_cells - 2.
         """
         features = center_cut(self.neck(self.backbone(z)), self.config.template_cells)
-        pairs = [*zip(self.cls, features, strict=True), *zip(self.loc, features, strict=True)]
-        return tuple(branch.template(feature) for branch, feature in pairs)
+        branches = [*self.cls, *self.loc]
+        return tuple(branch.template(f) for branch, f in zip(branches, features + features, strict=True))
 
     def search(self, x: Tensor, kernels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the logits of background and foreground and the box offsets of every anchor.

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import onnx
@@ -36,7 +37,7 @@ def fold_batch_norm(model: SiameseRPN) -> SiameseRPN:
     for module in model.modules():
         if isinstance(module, nn.Sequential):
             children = list(module.children())
-            for index, (layer, norm) in enumerate(zip(children, children[1:], strict=False)):
+            for index, (layer, norm) in enumerate(pairwise(children)):
                 if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     module[index] = fuse_conv_bn_eval(layer, norm)
                     module[index + 1] = nn.Identity()
@@ -67,7 +68,12 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> tuple[Path, Pa
 
 
 def _export(
-    module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outputs: list[str], preset: Preset, path: Path
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    preset: Preset,
+    path: Path,
 ) -> None:
     with atomic(path) as temporary:
         with warnings.catch_warnings(), _quiet("torch.onnx"):

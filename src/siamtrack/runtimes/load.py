@@ -13,7 +13,10 @@ Runtime = Literal["auto", "onnx", "torch"]
 
 
 def load_network(
-    model: str | Path = zoo.DEFAULT, device: str = "cpu", runtime: Runtime = "auto", threads: int | None = None
+    model: str | Path = zoo.DEFAULT,
+    device: str = "cpu",
+    runtime: Runtime = "auto",
+    threads: int | None = None,
 ) -> tuple[Network, zoo.Preset]:
     """Return the network called ``model`` and its preset.
 
@@ -34,7 +37,9 @@ def load_network(
     path = _weight_file(str(model), prefer_onnx=device == "cpu" and runtime != "torch")
     if path.name.endswith(".onnx"):
         if device != "cpu" or runtime == "torch":
-            raise UserError(f"{path} runs with ONNX Runtime on the CPU; for {device} with torch give a .safetensors file")
+            raise UserError(
+                f"{path} runs with ONNX Runtime on the CPU; for {device} with torch give a .safetensors file"
+            )
         stem = path.with_name(path.name.removesuffix(".onnx").removesuffix(".search").removesuffix(".template"))
         onnx = OnnxNetwork(stem, threads)
         return onnx, onnx.preset
@@ -66,15 +71,27 @@ def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, 
 
     from siamtrack.runtimes import torch_runtime
 
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise UserError(f"unknown device {device!r}; expected cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {device}: torch sees no CUDA GPU on this machine; use cpu")
+    place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
     network, preset = torch_runtime.load(path)
-    return torch_runtime.TorchNetwork(network, device), preset
+    return torch_runtime.TorchNetwork(network, place), preset
+
+
+def torch_device(device: str) -> str:
+    """Return ``device`` if torch can compute there.
+
+    Raises:
+        UserError: it is not cpu, cuda or cuda:N, or this machine does not have it.
+    """
+    import torch
+
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        place = torch.device("meta")
+    if place.type not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {device!r}; expected cpu, cuda or cuda:N")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {device}: torch sees {torch.cuda.device_count()} CUDA GPUs on this machine; use cpu")
+    return device

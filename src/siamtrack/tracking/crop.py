@@ -30,7 +30,8 @@ def context_side(size: NDArray[np.float64]) -> NDArray[np.float64]:
     Source: SiamFC (Bertinetto et al., 2016), section 2.4. Shapes: size [B, 2] as w, h; result [B].
     """
     context = size.sum(-1) / 2
-    return np.sqrt((size[..., 0] + context) * (size[..., 1] + context))
+    side: NDArray[np.float64] = np.sqrt((size[..., 0] + context) * (size[..., 1] + context))
+    return side
 
 
 def crop(
@@ -60,12 +61,14 @@ def crop(
 def _square(frame: Frame, left: int, top: int, side: int, fill: NDArray[np.uint8]) -> Frame:
     """Return ``frame[top : top + side, left : left + side]`` with ``fill`` where that lies outside."""
     height, width = frame.shape[:2]
-    x1, y1 = max(left, 0), max(top, 0)
-    x2, y2 = min(left + side, width), min(top + side, height)
-    inside = frame[y1 : max(y1, y2), x1 : max(x1, x2)]
+    x1, y1 = min(max(left, 0), width), min(max(top, 0), height)
+    x2, y2 = max(min(left + side, width), x1), max(min(top + side, height), y1)
+    inside = frame[y1:y2, x1:x2]
     if inside.shape[:2] == (side, side):
         return inside
-    square: Frame = np.empty((side, side, 3), np.uint8)
-    square[:] = fill
-    square[y1 - top : y1 - top + inside.shape[0], x1 - left : x1 - left + inside.shape[1]] = inside
+    if not inside.size:
+        return np.full((side, side, 3), fill)
+    before, after = (y1 - top, x1 - left), (top + side - y2, left + side - x2)
+    borders = (before[0], after[0], before[1], after[1])
+    square: Frame = cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT, value=fill.tolist())
     return square

@@ -56,7 +56,7 @@ class Training:
         self.model = build(preset.model)
         if config.pretrained:
             self.model.backbone.load_imagenet()
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(self.device)
 
         index = read_index(Path(config.data.root))
         index, held = index.split(config.data.holdout)
@@ -123,16 +123,14 @@ class Training:
 
         set_frozen(self.model, self.step, config.steps, config.optimizer)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            template = batch.template.contiguous(memory_format=torch.channels_last)
-            search = batch.search.contiguous(memory_format=torch.channels_last)
-            cls, loc = self.model(template, search)
+            cls, loc = self.model(batch.template, batch.search)
         losses = self._losses(cls, loc, batch, generator)
 
         lr = rate(self.step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        torch.autograd.backward(losses["loss"])
         losses["gradient"] = nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip)
         self.optimizer.step()
         self._update_average()
@@ -146,8 +144,11 @@ class Training:
         """Return the parts of the loss and their weighted sum as ``loss``."""
         weights: LossConfig = self.config.loss
         stride = self.preset.model.anchors.stride
-        target = assign(batch.box, batch.negative, self.anchors, stride, self.config.targets, generator)
-        iou, giou = overlaps(decode(cls.float(), loc.float(), self.anchors).boxes, batch.box)  # [B, N]
+        boxes, scores = decode(cls.float(), loc.float(), self.anchors)
+        target = assign(
+            batch.box, batch.negative, self.anchors, stride, scores.detach(), self.config.targets, generator
+        )
+        iou, giou = overlaps(boxes, batch.box)  # [B, N]
         wanted = iou.detach() if weights.quality else torch.ones_like(iou)
         losses = {
             "cls": classification_loss(cls, target.label, wanted),
@@ -173,7 +174,9 @@ class Training:
         """Track with the averaged weights, log how well that went, and keep the best."""
         core = ShortTerm(TorchNetwork(self.average, str(self.device)), self.preset.model, self.tracking)
         numbers = {
-            f"{name}_{key}": value for name, clips in self.clips.items() for key, value in validate(core, clips).items()
+            f"{name}_{key}": value
+            for name, clips in self.clips.items()
+            for key, value in validate(core, clips).items()
         }
         if numbers:
             log.write(self.step, "validation", numbers)
@@ -201,7 +204,9 @@ class Training:
         different = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if different:
             detail = ", ".join(f"{key} was {then.get(key)} and is {now.get(key)}" for key in different)
-            raise UserError(f"{self.folder} holds a run of another preset: {detail}; use the same one or another folder")
+            raise UserError(
+                f"{self.folder} holds a run of another preset: {detail}; use the same one or another folder"
+            )
         self.model.load_state_dict(values["model"])
         self.average.load_state_dict(values["average"])
         self.optimizer.load_state_dict(values["optimizer"])
@@ -222,7 +227,12 @@ class Training:
         for name, section in sections.items():
             flatten(f"{name}.", section.model_dump())
         # These may change: where files are, and how often the run is watched.
-        movable = ("train.data.root", "train.validation.sequences", "train.log_every", "train.checkpoint_every")
+        movable = (
+            "train.data.root",
+            "train.validation.sequences",
+            "train.log_every",
+            "train.checkpoint_every",
+        )
         return {key: value for key, value in flat.items() if key not in movable}
 
 

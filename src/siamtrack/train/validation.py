@@ -56,10 +56,13 @@ def held_clips(index: Index, pack: Pack, seed: int) -> list[Clip]:
     return clips
 
 
-def _wander(index: Index, pack: Pack, objects: np.ndarray[tuple[int], np.dtype[np.intp]], rng: np.random.Generator) -> Clip:
+def _wander(
+    index: Index, pack: Pack, objects: np.ndarray[tuple[int], np.dtype[np.intp]], rng: np.random.Generator
+) -> Clip:
     canvas = pack.images.shape[-1]
     middle = np.full(2, canvas / 2)
-    frames, boxes = [], []
+    frames: list[Frame] = []
+    boxes = []
     for number in objects:
         box = index.box[number].astype(float)
         picture = int(index.picture[number])
@@ -73,7 +76,7 @@ def _wander(index: Index, pack: Pack, objects: np.ndarray[tuple[int], np.dtype[n
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, canvas), min(top + height, canvas)
         frame[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
         frames.append(frame)
-        boxes.append(box + [left, top, 0, 0])
+        boxes.append(box + np.array([left, top, 0, 0]))
     return Clip(frames, np.array(boxes))
 
 

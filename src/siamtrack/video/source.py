@@ -40,29 +40,36 @@ class VideoSource:
     A frame of another size than the first one is scaled to the first one's size, so that all boxes of a source
     share one coordinate frame; ``rescaled`` counts them.
 
-    Attributes:
-        name: for messages and for the names of output files.
-        fps: frames a second.
-        count: how many frames there will be, if that is known.
-        problem: what went wrong, if reading ended before it should have; one sentence.
-        rescaled: how many frames had another size.
+    Args:
+        source: a video file or URL, a folder or glob of images, or the number of a camera.
+        start: the first frame that is read, or its time.
+        end: the first frame, or its time, that is left out.
 
     Raises:
         UserError: no such source, it is neither video nor images, or no frame of it can be read.
     """
 
+    name: str
+    """For messages and for the names of output files."""
+    fps: Fraction
+    """Frames a second."""
+    size: tuple[int, int]
+    """Width and height of every frame."""
+    count: int | None = None
+    """How many frames there will be, if that is known."""
+    problem: str | None = None
+    """What went wrong, if reading ended before it should have; one sentence."""
+    rescaled: int = 0
+    """How many frames had another size."""
+
     def __init__(self, source: str | Path | int, start: Moment | None = None, end: Moment | None = None) -> None:
-        """Open ``source``; ``start`` is the first frame, ``end`` the first one that is left out."""
         text = str(source)
-        self.problem: str | None = None
-        self.rescaled = 0
+        self._release: Callable[[], None] | None = None
         self.name = text
         self.fps = Fraction(DEFAULT_FPS)
-        self.count: int | None = None
-        self._close: Callable[[], None] = lambda: None
         if isinstance(source, int) or text.isdecimal():
             frames = self._camera(int(text))
-        elif any(sign in text for sign in "*?[") or Path(text).is_dir():
+        elif Path(text).is_dir() or (any(sign in text for sign in "*?[") and not Path(text).exists()):
             frames = self._images(text)
         elif Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise UserError(f"{text} is a single image; give a folder of images, a glob such as '*.jpg', or a video")
@@ -71,14 +78,11 @@ class VideoSource:
         self._frames = self._range(frames, start, end)
         if self.count is not None:
             self.count = self._planned(self.count, start, end)
-        try:
-            first = next(self._frames)
-        except StopIteration:
+        first = next(self._frames, None)
+        if first is None:
             self.close()
-            if self.problem:
-                raise UserError(self.problem) from None
-            where = f" between start {_shown(start)} and end {_shown(end)}" if (start, end) != (None, None) else ""
-            raise UserError(f"{self.name} has no frame{where} that can be decoded") from None
+            where = "" if (start, end) == (None, None) else f" between start {_shown(start)} and end {_shown(end)}"
+            raise UserError(self.problem or f"{self.name} has no frame{where} that can be decoded")
         self.size = (first.image.shape[1], first.image.shape[0])
         self._frames = chain([first], self._frames)
 
@@ -91,7 +95,8 @@ class VideoSource:
 
     def close(self) -> None:
         """Release the file or camera."""
-        self._close()
+        if self._release:
+            self._release()
 
     def _range(self, frames: Iterator[VideoFrame], start: Moment | None, end: Moment | None) -> Iterator[VideoFrame]:
         for frame in frames:
@@ -114,7 +119,7 @@ class VideoSource:
             container = av.open(path)
         except av.error.FFmpegError as error:
             raise UserError(f"{path} is no video that can be read ({error.strerror})") from None
-        self._close = container.close
+        self._release = container.close
         if not container.streams.video:
             container.close()
             raise UserError(f"{path} holds no video stream")
@@ -122,27 +127,35 @@ class VideoSource:
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate else self.fps
-        self.count = stream.frames or (round(container.duration / av.time_base * self.fps) if container.duration else None)
+        self.count = stream.frames or (
+            round(container.duration / av.time_base * self.fps) if container.duration else None
+        )
         return self._decoded(container, stream, path)
 
     def _decoded(
         self, container: av.container.InputContainer, stream: av.VideoStream, path: str
     ) -> Iterator[VideoFrame]:
-        decoded, origin = 0, None
-        try:
-            for frame in container.decode(stream):
+        decoded, origin, error = 0, 0.0, None
+        packets = container.demux(stream)
+        while error is None:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                frames = packet.decode()
+            except av.error.FFmpegError as problem:
+                error, frames = problem, _held_back(stream)
+            for frame in frames:
                 seconds = frame.time if frame.time is not None else decoded / float(self.fps)
-                origin = seconds if origin is None else origin
+                origin = seconds if decoded == 0 else origin
                 yield VideoFrame(decoded, seconds - origin, _to_bgr(frame))
                 decoded += 1
-        except av.error.FFmpegError as error:
-            if decoded:
-                self.problem = f"{path} broke after {decoded} frames ({error.strerror})"
-            else:
-                self.problem = f"{path} holds no frame that can be decoded ({error.strerror})"
-        else:
-            if decoded < 0.98 * stream.frames - 1:
-                self.problem = f"{path} ended after {decoded} of {stream.frames} frames; the file is cut short"
+        if error and decoded:
+            self.problem = f"{path} broke after {decoded} frames ({error.strerror})"
+        elif error:
+            self.problem = f"{path} holds no frame that can be decoded ({error.strerror})"
+        elif decoded < 0.98 * stream.frames - 1:
+            self.problem = f"{path} ended after {decoded} of {stream.frames} frames; the file is cut short"
 
     def _images(self, pattern: str) -> Iterator[VideoFrame]:
         if Path(pattern).is_dir():
@@ -173,7 +186,7 @@ class VideoSource:
         if not camera.isOpened():
             raise UserError(f"camera {number} cannot be opened; is it connected, and not in use elsewhere?")
         self.name = f"camera{number}"
-        self._close = camera.release
+        self._release = camera.release
         rate = camera.get(cv2.CAP_PROP_FPS)
         self.fps = Fraction(rate).limit_denominator(1001) if rate > 0 else self.fps
         return self._grabbed(camera, number)
@@ -202,6 +215,14 @@ def parse_moment(text: str) -> Moment:
         raise UserError(f"{text!r} is neither a frame number (120) nor a time (4.5s, 1:02.5, 1:00:00)")
     hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
+def _held_back(stream: av.VideoStream) -> list[av.VideoFrame]:
+    """Return the frames that a decoder still holds when a packet is damaged."""
+    try:
+        return list(stream.codec_context.decode(None))
+    except av.error.FFmpegError:
+        return []
 
 
 def _reached(frame: VideoFrame, moment: Moment) -> bool:

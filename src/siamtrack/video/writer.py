@@ -3,8 +3,7 @@
 import os
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 import av
 import cv2
@@ -18,7 +17,7 @@ _CLOCK = 90_000  # ticks a second, the usual time base of MP4
 
 
 class VideoWriter:
-    """Writes frames to an MP4 file, which appears under its name when the writer is closed.
+    """Writes frames to an MP4 file. There is no file before the first frame; it has its name once closed.
 
     Args:
         path: ends in ``.mp4``.
@@ -33,41 +32,38 @@ class VideoWriter:
         if path.suffix.lower() != ".mp4":
             raise UserError(f"video cannot be written to {path}: the name must end in .mp4")
         self.path = writable(path)
-        width, height = size
-        self._padding = (height % 2, width % 2)
-        self._container = av.open(str(partial(path)), "w", format="mp4")
-        self._stream = self._container.add_stream("libx264", rate=fps.limit_denominator(1001))
+        self._size, self._fps = size, fps
+        self._container: Any = None
+        self._stream: Any = None
+        self._first = 0.0
+        self._last = -1
+
+    def _open(self) -> None:
+        width, height = self._size
+        self._container = av.open(str(partial(self.path)), "w", format="mp4")
+        self._stream = self._container.add_stream("libx264", rate=self._fps.limit_denominator(1001))
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"preset": "veryfast", "crf": "22"}
         self._stream.codec_context.time_base = Fraction(1, _CLOCK)
-        self._last = -1
 
     def write(self, image: NDArray[np.uint8], time: float) -> None:
-        """Add a frame. Image: [H, W, 3] uint8 BGR; time: seconds since the first frame, increasing."""
-        bottom, right = self._padding
-        if bottom or right:
-            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        """Add a frame. Image: [H, W, 3] uint8 BGR; time: seconds, increasing; the video starts with the first."""
+        if self._container is None:
+            self._open()
+            self._first = time
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), format="yuv420p")
-        self._last = frame.pts = max(round(time * _CLOCK), self._last + 1)
+        self._last = frame.pts = max(round((time - self._first) * _CLOCK), self._last + 1)
         frame.time_base = Fraction(1, _CLOCK)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Complete the file."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        os.replace(partial(self.path), self.path)
-
-    def discard(self) -> None:
-        """Leave no file."""
-        self._container.close()
-        partial(self.path).unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        if self._container is not None:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            os.replace(partial(self.path), self.path)
+            self._container = None

