@@ -78,10 +78,9 @@ class Index:
 def read_index(folder: Path) -> Index:
     """Read ``index.jsonl`` of a folder of training data.
 
-    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [{"box":
-    [x, y, w, h],
-    "track", "label", "mask"}]}``; ``image`` and ``mask`` are names in the tar file ``shard``. Boxes are cut to the
-    picture. Unusable objects and lines are left out and listed in ``rejected``.
+    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [...]}`` with objects
+    ``{"box": [x, y, w, h], "track", "label", "mask"}``; ``image`` and ``mask`` are names in the tar file ``shard``.
+    Boxes are cut to the picture. Unusable objects and lines are left out and listed in ``rejected``.
 
     Raises:
         UserError: there is no index, or nothing usable in it.
