@@ -18,6 +18,7 @@ from siamtrack.models.siamese import count_gmac
 from siamtrack.models.zoo import sha256
 from siamtrack.runtimes.export import export_onnx
 from siamtrack.runtimes.torch_runtime import load
+from siamtrack.tracking.config import TrackingConfig
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "siamtrack" / "weights"
 
@@ -25,7 +26,8 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "siamtrack" / "weights"
 def main(source: Path, facts: Path) -> None:
     """Copy, export, and write the card."""
     model, preset = load(source)
-    template, search = count_gmac(model)
+    size = preset.section("tracking", TrackingConfig).search_size or preset.model.search_size
+    template, search = count_gmac(model, size)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     target = WEIGHTS / f"{preset.name}.safetensors"
     WEIGHTS.mkdir(exist_ok=True)

@@ -25,7 +25,9 @@ def wandering_square(frames: int = FRAMES, size: tuple[int, int] = SIZE):
     """Return frames [H, W, 3] and the boxes [T, 4] of a square of 40 pixels in them."""
     rng = np.random.default_rng(7)
     width, height = size
-    background = cv2.GaussianBlur(rng.integers(0, 255, (height, width, 3), np.uint8), (0, 0), 9)
+    # High contrast, and nowhere like its mirror image or its neighbourhood.
+    coarse = rng.integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), np.uint8)
+    background = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     patch = cv2.resize(rng.integers(0, 255, (5, 5, 3), np.uint8), (40, 40), interpolation=cv2.INTER_CUBIC)
     images, boxes = [], []
     for number in range(frames):
@@ -100,6 +102,8 @@ def training_folder(tmp_path_factory) -> Path:
             0,
             [{"box": b, "track": None, "label": "x", "mask": m} for b, m in boxes],
         )
+    x, y, w, h = wandering_square(1, (180, 150))[1][0].astype(int)
+    np.save(folder / "patch.npy", wandering_square(1, (180, 150))[0][0][y : y + h, x : x + w])
     (folder / "index.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
     with tarfile.open(folder / "shard.tar", "w") as tar:
         for name, content in files.items():

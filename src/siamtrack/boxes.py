@@ -54,7 +54,7 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     Raises:
         UserError: not four finite numbers.
     """
-    parts = text.replace(",", " ").split()
+    parts = text.split(",") if "," in text else text.split()
     try:
         values = [float(part) for part in parts]
     except ValueError:
@@ -65,18 +65,18 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
 
 
 def check_box(box: Sequence[float] | NDArray[np.float64], width: int, height: int) -> Boxes:
-    """Return ``box`` as an array if it can be an object in an image of ``width`` x ``height`` pixels.
+    """Return a copy of ``box`` as an array if it can be an object in an image of ``width`` x ``height`` pixels.
 
-    It may reach over the border, as annotations do, but not be larger than the image in both directions.
+    It may reach over the border, as annotations do.
 
     Shape: result [4].
 
     Raises:
-        UserError: not four finite numbers, width or height not positive, wholly outside the image, or
-            larger than the image.
+        UserError: not four finite numbers, width or height not positive, wholly outside the image, or wider or
+            higher than the image by more than a pixel.
     """
     try:
-        values = np.asarray(box, float).reshape(-1)
+        values = np.array(box, float).reshape(-1)
     except (TypeError, ValueError):
         raise UserError(f"box {box!r} is not four numbers x, y, w, h") from None
     if values.shape != (4,):

@@ -12,7 +12,7 @@ class UserError(ValueError):
     """
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name most like ``name``, or an empty string."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -25,8 +25,8 @@ def writable(path: Path) -> Path:
 
 
 def partial(path: Path) -> Path:
-    """Return the name under which ``path`` is written until it is complete (same folder and suffix)."""
-    return path.with_name(f".{path.stem}.part{path.suffix}")
+    """Return the name under which this process writes ``path`` until it is complete (same folder and suffix)."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
 @contextmanager

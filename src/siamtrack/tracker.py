@@ -1,19 +1,26 @@
 """The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import check_box
+from siamtrack.config import validate
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
-from siamtrack.tracking.shortterm import ShortTerm, TrackingConfig
+from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.core import TrackerCore
+from siamtrack.tracking.mask import rotated_rectangle
 from siamtrack.tracking.state import TrackResult, TrackState
+from siamtrack.video.image import Image
 from siamtrack.video.source import Moment, VideoFrame, VideoSource
+
+Box = Sequence[float] | NDArray[np.float64]
 
 
 class Tracker:
@@ -31,9 +38,12 @@ class Tracker:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         runtime: ``auto``, ``onnx`` or ``torch``.
         threads: threads of the CPU; None for one a core.
+        tracking: parameters of tracking that take the place of the model's own, such as ``{"lr": 0.3}``; see
+            :class:`siamtrack.tracking.config.TrackingConfig`.
 
     Raises:
-        UserError: the model cannot be loaded; see :func:`siamtrack.runtimes.load.load_network`.
+        UserError: the model cannot be loaded (see :func:`siamtrack.runtimes.load.load_network`), or a parameter of
+            tracking is unknown or does not fit.
     """
 
     def __init__(
@@ -43,13 +53,16 @@ class Tracker:
         device: str = "cpu",
         runtime: Runtime = "auto",
         threads: int | None = None,
+        tracking: Mapping[str, Any] | None = None,
     ) -> None:
         network, self.preset = load_network(model, device, runtime, threads)
-        self._core = ShortTerm(network, self.preset.model, self.preset.section("tracking", TrackingConfig))
+        values = {**(self.preset.values.get("tracking") or {}), **(tracking or {})}
+        self.tracking = validate(TrackingConfig, values, f"{self.preset.name}: tracking")
+        self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()
 
-    def init(self, frame: NDArray[np.uint8], box: Sequence[float] | NDArray[np.float64]) -> None:
+    def init(self, frame: Image, box: Box) -> None:
         """Start to follow the object in ``box`` of ``frame``; what was followed before is forgotten.
 
         Raises:
@@ -60,7 +73,7 @@ class Tracker:
         self._state = self._core.init([frame], values[None])
         self._frame_shape = frame.shape
 
-    def update(self, frame: NDArray[np.uint8]) -> TrackResult:
+    def update(self, frame: Image) -> TrackResult:
         """Return where the object is in the next frame.
 
         Raises:
@@ -73,12 +86,16 @@ class Tracker:
             now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
         self._state, found = self._core.step([frame], self._state)
-        return TrackResult(found.boxes[0], float(found.scores[0]))
+        result = TrackResult(found.boxes[0], float(found.scores[0]), bool(found.lost[0]))
+        if found.masks:
+            mask = found.masks[0] > self.tracking.mask_threshold
+            result = replace(result, mask=mask, polygon=rotated_rectangle(mask, result.box))
+        return result
 
     def track(
         self,
-        source: str | Path | int | VideoSource,
-        box: Sequence[float] | NDArray[np.float64],
+        source: str | Path | int | VideoSource | Iterable[Image],
+        box: Box,
         *,
         start: Moment | None = None,
         end: Moment | None = None,
@@ -88,24 +105,27 @@ class Tracker:
         The first result is the given box with score 1. Frames of another size than the first are scaled to it.
 
         Args:
-            source: a video file, a folder or glob of images, the number of a camera, or an open source.
+            source: a video file, a folder or glob of images, the number of a camera, an open source, or frames.
             box: x, y, w, h in the first frame that is tracked.
-            start: first frame (int) or time in seconds (float).
-            end: the frame or time before which tracking ends.
+            start: first frame (int) or time in seconds (float), of a source that is not open yet.
+            end: the frame or time before which tracking ends, likewise.
 
         Raises:
             UserError: the source cannot be read, or the box is not in its first frame.
         """
-        frames = source if isinstance(source, VideoSource) else VideoSource(source, start, end)
+        if isinstance(source, str | Path | int):
+            source = VideoSource(source, start, end)
+        elif (start, end) != (None, None):
+            raise UserError("start and end are for sources that are not open yet; choose the frames yourself")
+        frames = source if isinstance(source, VideoSource) else map(_untimed, enumerate(source))
         try:
             for _, result in self.track_frames(frames, box):
                 yield result
         finally:
-            frames.close()
+            if isinstance(source, VideoSource):
+                source.close()
 
-    def track_frames(
-        self, frames: Iterable[VideoFrame], box: Sequence[float] | NDArray[np.float64]
-    ) -> Iterator[tuple[VideoFrame, TrackResult]]:
+    def track_frames(self, frames: Iterable[VideoFrame], box: Box) -> Iterator[tuple[VideoFrame, TrackResult]]:
         """Follow the object in ``box`` of the first of ``frames``; yield each frame with its result.
 
         Raises:
@@ -114,10 +134,15 @@ class Tracker:
         for number, frame in enumerate(frames):
             if number == 0:
                 self.init(frame.image, box)
-                found = TrackResult(np.asarray(box, float), 1.0)
+                found = TrackResult(np.array(box, float).reshape(4), 1.0)
             else:
                 found = self.update(frame.image)
             yield frame, replace(found, frame=frame.index, time=frame.time)
+
+
+def _untimed(numbered: tuple[int, Image]) -> VideoFrame:
+    index, image = numbered
+    return VideoFrame(index, None, image)
 
 
 def _check_frame(frame: object) -> None:

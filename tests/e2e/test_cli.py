@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     for _ in range(400):  # until it is under way
         time.sleep(0.05)
-        if (tmp_path / ".many.tracked.part.mp4").exists():
+        if any(tmp_path.glob(".many.tracked.*.part.mp4")):
             break
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -144,20 +145,64 @@ def test_eval_prints_and_writes_scores(sequences, tmp_path):
 
 def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path):
     settings = [
-        "model.head.width=16", "model.backbone.stages=[3]", "train.pretrained=false", "train.sampling.shares={}",
+        "model.head.widths=[16]", "model.backbone.stages=[3]", "train.pretrained=''", "train.data.canvas=192",
         "train.optimizer.backbone_stages=[3]", "train.batch=2", "train.steps=3", f"train.data.root={training_folder}",
     ]  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]
     done = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
     assert "trained siamrpnpp_lite for 3 steps" in done.stdout
     again = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
-    assert "went on from step 3" in again.stdout
+    assert "is a finished run of 3 steps" in again.stdout
     siamtrack("export", "run/best.safetensors", "--out", "small", folder=tmp_path)
     tables = []
     for model in ("run/best.safetensors", "small.search.onnx"):
         siamtrack("track", clip, "--box", "100,90,40,40", "--no-video", "--model", model, folder=tmp_path)
         tables.append([[row[key] for key in "xywh"] for row in rows(tmp_path / "square.boxes.jsonl")])
     np.testing.assert_allclose(*tables, atol=0.5)
+
+
+def test_an_output_that_is_the_source_is_refused(clip, tmp_path):
+    data = clip.read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data)
+    done = siamtrack("track", "a.mp4", "--box", "100,90,40,40", "--video", "./a.mp4", folder=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "a.mp4 is what is read" in done.stderr
+    assert (tmp_path / "a.mp4").read_bytes() == data
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_parts(clip, tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); sys.argv[0] = 'siamtrack'\n"
+        "from siamtrack.cli.main import run; run()"
+    )
+    command = [sys.executable, "-c", code, "track", str(clip), "--box", "100,90,40,40"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot write" in done.stderr or "writing stopped" in done.stderr
+    assert not [name for name in os.listdir(tmp_path) if "part" in name]
+
+
+def test_long_term_presets_say_when_they_are_lost(clip, tmp_path):
+    rules = "tracking.longterm={low: 0.99, high: 0.999, search_sizes: [255]}"
+    done = siamtrack("track", clip, "--box", "100,90,40,40", "--set", rules, "--out", "a.csv", folder=tmp_path)
+    with (tmp_path / "a.csv").open() as file:
+        lost = [int(row["lost"]) for row in csv.DictReader(file)]
+    assert lost[0] == 0
+    assert sum(lost) > 0
+    assert f"lost in {sum(lost)} frames" in done.stdout
+
+
+def test_eval_goes_on_after_a_broken_sequence(sequences, tmp_path):
+    shutil.copytree(sequences, tmp_path / "set")
+    (tmp_path / "set" / "boxes" / "img" / "00000007.png").write_bytes(b"no image")
+    done = siamtrack("eval", "--dataset", "set", "--out", "r.json", folder=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "1 sequences were left out: boxes:" in done.stderr
+    assert list(json.loads((tmp_path / "r.json").read_text())["sequences"]["siamrpnpp_lite"]) == ["polygons"]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +227,26 @@ def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path)
             "not a usable safetensors file",
         ),
         (["track", "CLIP", "--box", "100,90,40,40", "--model", "corrupt.search.onnx"], "corrupt.template.onnx"),
-        (["track", "CLIP", "--box", "100,90,40,40", "--model", "model.pth"], "can hold code"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "model.pth"], "not a usable PyTorch checkpoint"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "my.yaml"], "preset without weights; train it with"),
+        (
+            ["track", "CLIP", "--box", "100,90,40,40", "--model", "siamrpnpp_resnet50"],
+            "are not in the package; convert",
+        ),
+        (["track", "CLIP", "--box", "100,90,40,40", "--model", "runs/siamrpnpp_lit"], "there is no model"),
+        (
+            ["track", "CLIP", "--box", "100,90,40,40", "--set", "tracking.lrr=1"],
+            "unknown key 'lrr'; did you mean 'lr'?",
+        ),
+        (["track", "CLIP", "--box", "100,90,40,40", "--set", "train.steps=1"], "only the parameters of tracking"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--threads", "100000"], "Invalid value for '--threads'"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--no-video", "--video", "a.mp4"], "contradict each other"),
+        (["track", "CLIP", "--box", "1,2,3,4,"], "is not four numbers"),
+        (["track", "99999999999999999999", "--box", "1,2,3,4"], "no camera has so high a number"),
+        (["track", "text.mp4", "--box", "1,2,3,4", "--out", "/proc/a.csv"], "text.mp4 is no video"),
+        (["convert", "no.pth"], "there is no file no.pth"),
+        (["convert", "model.pth"], "not a usable PyTorch checkpoint"),
+        (["export", "."], "there is no file ."),
         (["track", "CLIP", "--box", "100,90,40,40", "--out", "no/a.csv"], "there is no folder no"),
         (["track", "CLIP", "--box", "100,90,40,40", "--out", "a.xml"], "must end in .jsonl or .csv"),
         (["track", "CLIP", "--box", "100,90,40,40", "--video", "no/a.mp4"], "there is no folder no"),
@@ -209,6 +273,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, clip, sequen
     (tmp_path / "corrupt.search.onnx").write_bytes(b"\xff" * 100)
     (tmp_path / "corrupt.template.onnx").write_bytes(b"\xff" * 100)
     (tmp_path / "model.pth").write_bytes(b"")
+    (tmp_path / "my.yaml").write_text("name: my\n")
     before = sorted(os.listdir(tmp_path))
     named = {"CLIP": clip, "SEQUENCES": sequences}
     done = siamtrack(*(named.get(a, a) for a in arguments), folder=tmp_path, check=False)

@@ -43,11 +43,12 @@ def test_a_fresh_export_gives_the_networks_numbers(tmp_path):
     reference = TorchNetwork(model)
     rng = np.random.default_rng(0)
     z, x = (rng.integers(0, 255, (2, size, size, 3), np.uint8) for size in (127, 255))
-    expected = reference.search(x, reference.template(z))
-    expected = [part.clone() for part in expected]
+    prediction = reference.search(x, reference.template(z))
+    expected = [prediction.cls.clone(), prediction.loc.clone()]
     export_onnx(model, preset, tmp_path / "a")
     onnx = OnnxNetwork(tmp_path / "a", threads=1)
-    for ours, theirs in zip(onnx.search(x, onnx.template(z)), expected, strict=True):
+    answer = onnx.search(x, onnx.template(z))
+    for ours, theirs in zip((answer.cls, answer.loc), expected, strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-3, rtol=1e-3)
     assert onnx.preset.model == preset.model
 
@@ -56,13 +57,17 @@ def test_shipped_files_are_those_of_the_card():
     from siamtrack.config import read_yaml
     from siamtrack.models.siamese import count_gmac
 
-    for name in zoo.names():
+    shipped = [name for name in zoo.names() if zoo.weights(name, ".safetensors")]
+    assert "siamrpnpp_lite" in shipped
+    for name in shipped:
         card = read_yaml(zoo.weights(name, ".card.yaml"))
         for file, digest in card["sha256"].items():
             assert zoo.sha256(zoo.weights(name, file.removeprefix(name))) == digest, file
         model, _ = load(zoo.weights(name, ".safetensors"))
         assert card["parameters"] == sum(p.numel() for p in model.parameters())
-        assert count_gmac(model) == pytest.approx((card["gmac"]["template"], card["gmac"]["search"]), rel=1e-3)
+        assert count_gmac(model, model.config.search_size) == pytest.approx(
+            (card["gmac"]["template"], card["gmac"]["search"]), rel=1e-3
+        )
         assert {"trained_on", "command", "commit", "licence", "scores"} <= card.keys()
 
 
@@ -71,6 +76,7 @@ def test_shipped_graphs_carry_the_shipped_preset():
         session = onnxruntime.InferenceSession(zoo.weights("siamrpnpp_lite", suffix))
         preset = zoo.from_json(session.get_modelmeta().custom_metadata_map["siamtrack"], suffix)
         assert preset.model == zoo.load("siamrpnpp_lite").model
+        assert preset.values["tracking"] == zoo.load("siamrpnpp_lite").values["tracking"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -118,3 +124,33 @@ def test_onnx_runs_on_the_cpu_only():
     stem = zoo.weights("siamrpnpp_lite", ".search.onnx")
     with pytest.raises(UserError, match="runs with ONNX Runtime on the CPU"):
         load_network(stem, device="cuda")
+
+
+def test_graphs_that_do_not_belong_together_are_refused(tmp_path):
+    from siamtrack.errors import UserError
+
+    for part, source in (("template", ".search.onnx"), ("search", ".search.onnx")):
+        (tmp_path / f"a.{part}.onnx").write_bytes(zoo.weights("siamrpnpp_lite", source).read_bytes())
+    with pytest.raises(UserError, match="do not belong together"):
+        OnnxNetwork(tmp_path / "a")
+
+
+def test_a_graph_takes_the_search_region_it_was_made_for(clip):
+    from siamtrack.errors import UserError
+
+    tracker = Tracker(tracking={"search_size": 271})
+    with pytest.raises(UserError, match="takes search regions of 255 pixels, not 271"):
+        list(tracker.track(clip, (100, 90, 40, 40)))
+
+
+def test_tracking_takes_frames_and_parameters(clip, square):
+    images, _ = square
+    box = np.array([100, 90, 40, 40])
+    results = list(Tracker(tracking={"lr": 0.0}).track(iter(images), box))
+    assert len(results) == 24
+    assert results[3].time is None
+    assert all(result.box[2] == pytest.approx(40) for result in results)  # the size never follows
+    results[0].box[:] = 0
+    assert box.tolist() == [100, 90, 40, 40]
+    with pytest.raises(ValueError, match="unknown key 'speed'"):
+        Tracker(tracking={"speed": 1})

@@ -31,9 +31,7 @@ def test_parse_box(text):
     assert parse_box(text) == (1, 2, 3, 4)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("1,2,3", "3 values"), ("1,2,3,4,5", "5 values"), ("a,2,3,4", "not four")]
-)
+@pytest.mark.parametrize(("text", "said"), [("1,2,3", "3 values"), ("1,2,3,4,5", "5 values"), ("a,2,3,4", "not four")])
 def test_parse_box_says_what_is_wrong(text, said):
     with pytest.raises(UserError, match=said):
         parse_box(text)

@@ -4,17 +4,22 @@ from siamtrack.config import override, read_yaml, validate
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.config import ModelConfig
-from siamtrack.tracking.shortterm import TrackingConfig
+from siamtrack.tracking.config import TrackingConfig
 from siamtrack.train.config import TrainConfig
+
+LITE = zoo.load("siamrpnpp_lite").model
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_shipped_preset_is_valid(name):
     preset = zoo.load(name)
     assert preset.name == name
-    assert isinstance(preset.model, ModelConfig)
-    preset.section("tracking", TrackingConfig)
+    tracking = preset.section("tracking", TrackingConfig)
     preset.section("train", TrainConfig)
+    longterm = tracking.longterm.search_sizes if tracking.longterm else ()
+    adaptive = (tracking.adaptive.search_size,) if tracking.adaptive else ()
+    for size in (preset.model.search_size, tracking.search_size or 255, *longterm, *adaptive):
+        assert preset.model.response_cells(size) % 2 == 1
 
 
 def test_unknown_key_is_named_with_the_nearest():
@@ -29,14 +34,57 @@ def test_wrong_value_is_named():
         validate(TrackingConfig, {"lr": "fast"}, "x")
 
 
-def test_sizes_that_do_not_fit_the_stride_say_the_rule():
-    with pytest.raises(UserError, match=r"search_size 250 does not fit stride 8: \(size - 7\) / stride must be"):
-        validate(ModelConfig, {"search_size": 250}, "x")
+def lite(**changes):
+    return {**LITE.model_dump(), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"search_size": 250}, r"search_size 250, template_size 127 and stride 8 do not fit"),
+        ({"base_size": 7}, r"\+ 1 \+ base_size \(7\) must be a whole, odd number of cells"),
+        ({"backbone": {"name": "efficientnet_lite0", "stages": []}}, "backbone.stages"),
+        ({"backbone": {"name": "efficientnet_lite0", "stages": [3, 4]}}, "head.widths has 3 levels, backbone.stages 2"),
+        (
+            {"backbone": {"name": "efficientnet_lite0", "stages": [3, 4, 7]}},
+            "stages 3, 4, 7: efficientnet_lite0 has 1 to 5",
+        ),
+        (
+            {"backbone": {"name": "efficientnet_lite0", "stages": [1, 4, 5]}},
+            "stage 1 of efficientnet_lite0 has stride 2",
+        ),
+        ({"backbone": {"name": "efficientnet_lite0", "stages": [3, 3, 4]}}, "rising"),
+        ({"backbone": {"name": "timm", "stages": [1, 2, 3]}}, "key 'model' names timm's model"),
+        ({"head": {"kind": "upchannel", "widths": [8, 8, 8]}}, "upchannel works on one level"),
+        ({"anchors": {"ratios": []}}, "anchors.ratios"),
+        ({"anchors": {"ratios": [0]}}, "anchors.ratios"),
+        ({"template_cells": 2}, "template_cells"),
+        ({"template_cells": 8}, "template_cells 8 must be odd"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        validate(ModelConfig, lite(**changes), "x")
 
 
 def test_response_is_25_cells_for_the_standard_sizes():
-    assert ModelConfig().response_cells(255) == 25
-    assert ModelConfig().response_cells(831) == 97
+    assert LITE.response_cells(255) == 25
+    assert LITE.response_cells(831) == 97
+    assert zoo.load("siamrpn_alexnet_dw").model.response_cells(287) == 21
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"targets": {"hard": 60}}, "positives 16 and hard 60 are more than total 64"),
+        ({"loss": {"cls": 0, "loc": 0}}, "all weights of the loss are 0"),
+        ({"seed": 99999999999999}, "seed"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(changes, said):
+    with pytest.raises(UserError, match=said):
+        validate(TrainConfig, changes, "x")
 
 
 def test_override_reads_yaml_and_leaves_the_original():
@@ -79,6 +127,8 @@ def test_unknown_model_suggests_the_nearest():
 def test_unknown_section_suggests_the_nearest():
     with pytest.raises(UserError, match="unknown key 'trian'; did you mean 'train'"):
         zoo.load("siamrpnpp_lite", ["trian.steps=3"])
+    with pytest.raises(UserError, match="unknown key 3"):
+        zoo._preset({3: 1}, "x")
 
 
 def test_a_preset_survives_its_weight_file():

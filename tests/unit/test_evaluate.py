@@ -7,10 +7,7 @@ from siamtrack.evaluate.ope import score
 from siamtrack.evaluate.opencv import OpenCVTracker
 from siamtrack.evaluate.run import run_in_step, run_one_pass
 from siamtrack.evaluate.sequences import read_boxes, read_sequences
-from siamtrack.models import zoo
-from siamtrack.models.config import ModelConfig
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.shortterm import ShortTerm, TrackingConfig
 
 
 def test_success_and_precision_by_hand():
@@ -72,11 +69,9 @@ def test_what_is_no_dataset_is_refused(tmp_path, sequences):
 
 def test_lock_step_equals_one_after_the_other(sequences):
     tracker = Tracker()
-    preset = zoo.load("siamrpnpp_lite")
-    core = ShortTerm(tracker._core.network, ModelConfig(), preset.section("tracking", TrackingConfig))
     both = read_sequences(sequences)
     frames = [[s.frame(i) for i in range(n)] for s, n in zip(both, (12, 7), strict=True)]  # of different lengths
-    together = run_in_step(core, frames, np.stack([s.boxes[0] for s in both]))
+    together = run_in_step(tracker._core, frames, np.stack([s.boxes[0] for s in both]))
     alone = run_one_pass(tracker, both[0])
     assert together[1].shape == (7, 4)
     np.testing.assert_allclose(together[0], alone.boxes, atol=1e-3)

@@ -9,23 +9,25 @@ from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.backbones.efficientnet import EfficientNetLite0
 from siamtrack.models.config import ModelConfig
-from siamtrack.models.correlation import depthwise_correlation, fuse
-from siamtrack.models.losses import classification_loss, overlaps, regression_loss
-from siamtrack.models.siamese import build, count_gmac
+from siamtrack.models.correlation import depthwise_correlation, fuse, upchannel_correlation
+from siamtrack.models.losses import classification_loss, mask_loss, overlaps, regression_loss
+from siamtrack.models.mask import MaskBranch, cut_targets
+from siamtrack.models.siamese import SiameseRPN, count_gmac
 from siamtrack.runtimes import torch_runtime
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return build(zoo.load("siamrpnpp_lite").model).eval()
+    return SiameseRPN(zoo.load("siamrpnpp_lite").model).eval()
 
 
 @torch.no_grad()
 def test_shapes_are_the_papers(model):
     kernels = model.template(torch.rand(2, 3, 127, 127) * 255)
     assert [tuple(kernel.shape[2:]) for kernel in kernels] == [(5, 5)] * 6
-    cls, loc = model.search(torch.rand(2, 3, 255, 255) * 255, kernels)
+    cls, loc, context = model.search(torch.rand(2, 3, 255, 255) * 255, kernels)
+    assert context == ()
     assert cls.shape == (2, 10, 25, 25)
     assert loc.shape == (2, 20, 25, 25)
     features = model.backbone(torch.rand(1, 3, 255, 255))
@@ -42,7 +44,7 @@ def test_a_batch_is_its_targets_one_by_one(model):
 
 
 def test_operations_stay_within_the_budget(model):
-    template, search = count_gmac(model)
+    template, search = count_gmac(model, 255)
     assert search <= 1.2
     assert template < 0.3
 
@@ -56,15 +58,25 @@ def test_correlation_follows_its_definition():
         assert response[b, c, i, j] == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_fusion_weighs_by_softmax():
+def test_upchannel_correlation_follows_its_definition():
+    search, kernel = torch.randn(2, 3, 5, 5), torch.randn(2, 4 * 3, 2, 2)
+    response = upchannel_correlation(search, kernel)
+    assert response.shape == (2, 4, 4, 4)
+    for b, k, i, j in np.ndindex(2, 4, 4, 4):
+        expected = (search[b, :, i : i + 2, j : j + 2] * kernel[b].view(4, 3, 2, 2)[k]).sum()
+        assert response[b, k, i, j] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_fusion_weighs_by_softmax_or_takes_the_mean():
     responses = [torch.full((1, 2, 3, 3), value) for value in (1.0, 2.0, 4.0)]
     fused = fuse(responses, torch.tensor([0.0, np.log(2.0), 0.0]))
-    assert fused == pytest.approx((1 + 2 * 2 + 4) / 4)
+    assert fused.numpy() == pytest.approx((1 + 2 * 2 + 4) / 4)
+    assert fuse(responses, None).numpy() == pytest.approx(7 / 3)
 
 
 def test_trunk_cells_are_centred_on_pixels():
     """Cell i of the output sees pixel 8 i + 7: the gradient of a cell is centred there."""
-    trunk = EfficientNetLite0((3,), mean=0, std=1).eval()
+    trunk = EfficientNetLite0((3,)).eval()
     for parameter in trunk.parameters():
         torch.nn.init.constant_(parameter, 0.01)
     image = torch.ones(1, 3, 127, 127, requires_grad=True)
@@ -82,8 +94,8 @@ def test_imagenet_weights_fit_and_see_blue_first():
     trunk.load_imagenet()
     state = trunk.state_dict()
     assert torch.equal(state["stem.0.weight"], source["_conv_stem.weight"][:, [2, 1, 0]])
-    assert torch.equal(state["stages.4.2.project.1.running_var"], source["_blocks.10._bn2.running_var"])
-    assert torch.equal(state["stages.3.0.depthwise.0.weight"], source["_blocks.5._depthwise_conv.weight"])
+    assert torch.equal(state["blocks.4.2.project.1.running_var"], source["_blocks.10._bn2.running_var"])
+    assert torch.equal(state["blocks.3.0.depthwise.0.weight"], source["_blocks.5._depthwise_conv.weight"])
 
 
 def test_classification_loss_is_half_and_half():
@@ -143,16 +155,63 @@ def test_damaged_and_foreign_weights_are_refused(model, tmp_path):
         "cut": "not a usable safetensors file",
         "empty": "not a usable safetensors file",
         "foreign": "was not written by siamtrack",
-        "other": "does not hold the weights of siamrpnpp_lite",
+        "other": "does not hold the weights of this model",
         "missing": "there is no file",
     }.items():
         with pytest.raises(UserError, match=said):
             torch_runtime.load(tmp_path / f"{name}.safetensors")
 
 
-def test_width_and_stages_are_configurable():
-    small = build(
-        ModelConfig.model_validate({"head": {"width": 16, "separable": True}, "backbone": {"stages": [3, 4]}})
+def test_the_head_learns_from_every_level():
+    """Levels differ in what they see, so changing one level's features changes both responses."""
+    torch.manual_seed(0)
+    small = SiameseRPN(ModelConfig.model_validate(SMALL)).eval()
+    small.backbone.load_imagenet()
+    z, x = torch.rand(1, 3, 127, 127) * 255, torch.rand(1, 3, 255, 255) * 255
+    with torch.no_grad():
+        before = small.search(x, small.template(z))
+        for branches in (small.rpn.cls, small.rpn.loc):
+            branches[1].search[0].weight.mul_(-1)
+        after = small.search(x, small.template(z))
+    assert not torch.allclose(before.cls, after.cls)
+    assert not torch.allclose(before.loc, after.loc)
+
+
+SMALL = {
+    "backbone": {"name": "efficientnet_lite0", "stages": [3, 4], "mean": 127, "std": 128},
+    "head": {"widths": [16, 24], "separable": True},
+}
+
+
+def test_coarse_masks_are_those_of_their_cells():
+    branch = MaskBranch(8, (4, 4, 4)).eval()
+    correlation = torch.randn(2, 8, 5, 5)
+    target, row, column = torch.tensor([1, 0]), torch.tensor([2, 4]), torch.tensor([3, 0])
+    with torch.no_grad():
+        everywhere = branch.correlation.decode(correlation)  # [2, 3969, 5, 5]
+        picked = branch.coarse(correlation, target, row, column)
+    expected = everywhere[1, :, 2, 3].view(1, 1, 63, 63)
+    expected = functional.interpolate(expected, (127, 127), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(picked[0], expected[0, 0])
+
+
+def test_mask_targets_are_windows_about_the_cells():
+    masks = torch.zeros(1, 255, 255)
+    masks[0, 100:120, 90:140] = 1
+    cells = torch.tensor([[0, 12, 12], [0, 0, 24]])
+    windows = cut_targets(masks, *cells.T, cells=25, stride=8)
+    # The middle cell's window is the region's middle, rows 64 to 190.
+    assert torch.equal(windows[0], masks[0, 64:191, 64:191])
+    # Cell (0, 24) is 96 pixels up and right of the middle: rows -32 to 94, columns 160 to 286.
+    assert windows[1].sum() == 0
+    moved = cut_targets(masks, torch.tensor([0]), torch.tensor([9]), torch.tensor([14]), cells=25, stride=8)
+    assert torch.equal(moved[0], masks[0, 40:167, 80:207])
+
+
+def test_mask_loss_is_the_logistic_loss():
+    logits, target = torch.randn(3, 5, 5), torch.randint(0, 2, (3, 5, 5)).float()
+    signs = 2 * target - 1
+    assert mask_loss(logits, target).item() == pytest.approx(
+        functional.soft_margin_loss(logits, signs).item(), rel=1e-5
     )
-    assert len(small.cls) == 2
-    assert small.backbone.channels == (40, 80)
+    assert mask_loss(logits[:0], target[:0]).item() == 0

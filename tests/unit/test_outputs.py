@@ -6,7 +6,7 @@ import pytest
 
 from siamtrack.annotate.table import TableWriter
 from siamtrack.errors import UserError
-from siamtrack.video.overlay import contact_sheet, draw_box
+from siamtrack.video.overlay import contact_sheet, draw_box, draw_mask
 from siamtrack.video.source import VideoSource
 from siamtrack.video.writer import VideoWriter
 
@@ -21,6 +21,15 @@ def test_jsonl_and_csv_hold_the_same(tmp_path):
     assert json.loads((tmp_path / "a.jsonl").read_text()) == row
     assert (tmp_path / "a.csv").read_text() == "frame,time,x,y,w,h,score\n3,0.12,1.235,2.0,3.0,4.0,0.98765\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
+
+
+def test_losses_have_a_column_of_their_own(tmp_path):
+    for suffix in ("jsonl", "csv"):
+        writer = TableWriter(tmp_path / f"a.{suffix}", lost=True)
+        writer.write(0, 0.0, (1, 2, 3, 4), 0.5, lost=True)
+        writer.close()
+    assert json.loads((tmp_path / "a.jsonl").read_text())["lost"] is True
+    assert (tmp_path / "a.csv").read_text() == "frame,time,x,y,w,h,score,lost\n0,0.0,1.0,2.0,3.0,4.0,0.5,1\n"
 
 
 def test_nothing_is_left_when_nothing_was_written(tmp_path):
@@ -49,6 +58,18 @@ def test_video_comes_back(tmp_path, size):
     assert source.size == (64, 48)
     assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2])
     assert [frame.image.mean() for frame in frames] == pytest.approx([40, 120, 200], abs=3)
+
+
+def test_frames_too_large_for_h264_are_refused(tmp_path):
+    with pytest.raises(UserError, match="too large for H.264 video; add --no-video"):
+        VideoWriter(tmp_path / "a.mp4", (20000, 32), Fraction(25))
+
+
+def test_draw_mask_tints_its_pixels():
+    image, mask = np.full((4, 4, 3), 100, np.uint8), np.eye(4, dtype=bool)
+    drawn = draw_mask(image, mask, (200, 0, 100))
+    assert drawn[0, 0].tolist() == [150, 50, 100]
+    assert drawn[0, 1].tolist() == [100, 100, 100]
 
 
 def test_draw_box_leaves_the_frame_alone():

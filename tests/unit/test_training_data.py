@@ -1,8 +1,11 @@
 """Index, pairs, crops and targets, each against a slow definition."""
 
+import io
+import itertools
 import json
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +18,7 @@ from siamtrack.data.targets import TargetConfig, assign
 from siamtrack.errors import UserError
 from siamtrack.models.config import AnchorConfig
 from siamtrack.tracking.anchors import anchor_grid
-from siamtrack.tracking.crop import context_side
+from siamtrack.tracking.crop import context_side, crop
 
 PLAIN = SamplingConfig(
     template=SideConfig(shift=4, scale=0.05, color=0), search=SideConfig(shift=64, scale=0.18, color=0), negative=0
@@ -64,8 +67,41 @@ def test_what_is_no_training_data_is_refused(training_folder, tmp_path):
         pass
     with pytest.raises(UserError, match="lacks 14 files"):
         load_pack(read_index(tmp_path), 192, "cpu")
-    with pytest.raises(UserError, match="canvas only 64"):
+    with pytest.raises(UserError, match="set train.data.canvas to 180"):
         load_pack(read_index(training_folder), 64, "cpu")
+    (tmp_path / "shard.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match="no tar file"):
+        load_pack(read_index(tmp_path), 192, "cpu")
+    lied = (training_folder / "index.jsonl").read_text().replace('"size": [180, 150]', '"size": [181, 150]')
+    (tmp_path / "index.jsonl").write_text(lied)
+    (tmp_path / "shard.tar").write_bytes((training_folder / "shard.tar").read_bytes())
+    with pytest.raises(UserError, match="is 180x150, but the index says 181x150"):
+        load_pack(read_index(tmp_path), 192, "cpu")
+
+
+def test_a_picture_listed_twice_counts_once(training_folder, tmp_path):
+    text = (training_folder / "index.jsonl").read_text()
+    (tmp_path / "index.jsonl").write_text(text + text.splitlines()[0] + "\n")
+    index = read_index(tmp_path)
+    assert len(index.pictures) == 11
+    assert index.rejected == ["index.jsonl line 12: img/0.png is listed before"]
+
+
+def test_shards_may_use_the_same_names(tmp_path):
+    lines = []
+    for number, level in enumerate((50, 200)):
+        image = np.full((20, 30 + number, 3), level, np.uint8)
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            content = cv2.imencode(".png", image)[1].tobytes()
+            entry = tarfile.TarInfo("img/0.png")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        lines.append({"image": "img/0.png", "shard": f"{number}.tar", "source": "s", "size": [30 + number, 20],
+                      "objects": [{"box": [1, 1, 9, 9]}]})  # fmt: skip
+    (tmp_path / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pack = load_pack(read_index(tmp_path), 32, "cpu")
+    assert pack.fills[:, 0].tolist() == [50, 200]
+    assert (pack.images.float().mean((1, 2, 3)) == torch.tensor([50.0, 200.0])).all()  # the canvas too
 
 
 def test_holdout_takes_whole_sources_and_videos(data):
@@ -121,13 +157,59 @@ def test_negative_pairs_show_another_object(data):
     assert pairs.negative.mean() > 0.4
 
 
-def test_shares_weigh_sources(data):
+def test_similar_negatives_come_from_the_same_source(data):
     index, _ = data
-    config = PLAIN.model_copy(update={"shares": {"stills": 0.0}})
-    pairs = PairSampler(index, config, 127).draw(np.random.default_rng(1), 100)
-    assert {index.pictures[p].source for p in pairs.template.picture} == {"video"}
+    config = PLAIN.model_copy(update={"negative": 1.0, "similar": 1.0})
+    pairs = PairSampler(index, config, 127).draw(np.random.default_rng(1), 200)
+    source = np.array([picture.source for picture in index.pictures])
+    assert (source[pairs.template.picture] == source[pairs.search.picture]).all()
+
+
+def test_tracks_and_shares_weigh_what_is_drawn(data):
+    index, _ = data
+
+    def share_of_video(**changes):
+        pairs = PairSampler(index, PLAIN.model_copy(update=changes), 127).draw(np.random.default_rng(1), 1000)
+        return np.mean([index.pictures[picture].source == "video" for picture in pairs.template.picture])
+
+    assert share_of_video(tracks=0.3) == pytest.approx(0.3, abs=0.05)
+    assert share_of_video(tracks=1.0) == 1
+    assert share_of_video(tracks=0.3, shares={"stills": 0.0}) == 1  # nothing else is left
+    with pytest.raises(UserError, match="shares are all 0"):
+        share_of_video(shares={"stills": 0.0, "video": 0.0})
     with pytest.raises(UserError, match="did you mean 'stills'"):
-        PairSampler(index, PLAIN.model_copy(update={"shares": {"still": 1.0}}), 127)
+        share_of_video(shares={"still": 1.0})
+
+
+def test_windows_vary_as_much_as_they_should(data):
+    index, _ = data
+    pairs = PairSampler(index, PLAIN, 127).draw(np.random.default_rng(1), 2000)
+    for side, scale in ((pairs.template, 0.05), (pairs.search, 0.18)):
+        stretch = side.pixel * 127 / context_side(side.box[:, 2:])[:, None]
+        assert np.abs(stretch - 1).max() == pytest.approx(scale, rel=0.02)
+        assert abs(np.corrcoef(stretch.T)[0, 1]) < 0.1  # width and height independently
+
+
+def test_colours_vary_as_they_should(data):
+    """Each map is, in turn: exchange of channels or grey, saturation, contrast, gain, offset."""
+    index, _ = data
+
+    def colors(**changes):
+        plain = SideConfig(shift=4, scale=0.05, color=changes.pop("color", 0), jitter=changes.pop("jitter", 0))
+        config = PLAIN.model_copy(update={"template": plain, **changes})
+        return PairSampler(index, config, 127).draw(np.random.default_rng(3), 500).template.color
+
+    assert (colors() == np.eye(3, 4)).all()
+    assert {tuple(m[:, :3].argmax(1)) for m in colors(shuffle=1.0)} == set(itertools.permutations(range(3)))
+    offset = colors(color=1)[..., 3]
+    assert offset[:, 0].std() == pytest.approx(np.linalg.norm([4.64467907, 4.73710203, 4.88324118]), rel=0.1)
+    assert offset[:, 2].std() == pytest.approx(np.linalg.norm([-0.55919361, 0.98062831, -0.41940627]), rel=0.1)
+    jittered = colors(jitter=0.3)
+    grey = jittered @ np.array([100.0, 100, 100, 1])  # a grey stays grey, brighter or darker
+    assert np.ptp(grey, axis=1).max() < 1e-9
+    assert grey.min() < 80
+    assert grey.max() > 120
+    assert np.abs(jittered[:, 0, 1]).max() > 0.1  # saturation mixes channels
 
 
 def test_crops_are_the_trackers_geometry(data):
@@ -143,13 +225,10 @@ def test_crops_are_the_trackers_geometry(data):
         image = pack.images[picture, :, :height, :width].permute(1, 2, 0).numpy().astype(float)
         u = np.arange(255) + 0.5 - 127.5
         x, y = side.center[row, 0] + u * side.pixel[row, 0], side.center[row, 1] + u * side.pixel[row, 1]
-        expected = bilinear(image, x, y)
-        inside = (x >= 0.5) & (x < width - 0.5), (y >= 0.5) & (y < height - 0.5)
-        inner = np.ix_(inside[1], inside[0])
-        assert np.abs(batch.search[row].permute(1, 2, 0).numpy()[inner] - expected[inner]).max() < 0.05
-        outside = np.ix_((y < 0) | (y > height), np.arange(255))
-        fill = image.mean((0, 1))
-        assert np.abs(batch.search[row].permute(1, 2, 0).numpy()[outside] - fill).max(initial=0) < 0.01
+        expected = bilinear(image, np.floor(image.mean((0, 1))), x, y)
+        shown = batch.search[row].permute(1, 2, 0).numpy()
+        assert np.abs(shown - expected).max() < 0.05
+        # And it is what the tracker would cut, but for OpenCV's rounding: where the window is square.
         # The box is where the object is drawn.
         cx, cy, w, h = batch.box[row].numpy()
         ox, oy, ow, oh = side.box[row]
@@ -157,23 +236,117 @@ def test_crops_are_the_trackers_geometry(data):
         assert (w, h) == pytest.approx((ow, oh) / side.pixel[row], rel=1e-5)
 
 
-def bilinear(image, x, y):
-    """Sample [H, W, 3] at the grid of continuous coordinates x by y; pixel i has its middle at i + 0.5."""
+def bilinear(image, fill, x, y):
+    """Sample [H, W, C] at the grid of continuous x by y; pixel i has its middle at i + 0.5; beyond is ``fill``."""
+    padded = np.pad(image, ((400, 400), (400, 400), (0, 0)), constant_values=np.nan)
+    padded = np.where(np.isnan(padded), fill, padded)
     left, top = np.floor(x - 0.5).astype(int), np.floor(y - 0.5).astype(int)
     fx, fy = (x - 0.5 - left)[None, :, None], (y - 0.5 - top)[:, None, None]
-    at = lambda r, c: image[np.clip(r, 0, image.shape[0] - 1)[:, None], np.clip(c, 0, image.shape[1] - 1)[None]]  # noqa: E731
+
+    def at(rows, columns):
+        return padded[np.clip(rows + 400, 0, len(padded) - 1)[:, None], np.clip(columns + 400, 0, padded.shape[1] - 1)]
+
     upper = at(top, left) * (1 - fx) + at(top, left + 1) * fx
     lower = at(top + 1, left) * (1 - fx) + at(top + 1, left + 1) * fx
     return upper * (1 - fy) + lower * fy
+
+
+def test_crops_are_what_the_tracker_cuts(data):
+    index, pack = data
+    still = PLAIN.model_copy(update={"search": SideConfig(shift=40, scale=0, color=0)})
+    pairs = PairSampler(index, still, 127).draw(np.random.default_rng(4), 6)
+    batch = Augmenter(index, pack, 127, 255).batch(pairs)
+    for row, picture in enumerate(pairs.search.picture):
+        width, height = index.size[picture]
+        image = np.ascontiguousarray(pack.images[picture, :, :height, :width].permute(1, 2, 0).numpy())
+        fill = pack.fills[picture].numpy().astype(np.uint8)
+        side = pairs.search.pixel[row, 0] * 255
+        cut = crop([image], pairs.search.center[row : row + 1], np.array([side]), 255, fill[None])[0]
+        difference = np.abs(batch.search[row].permute(1, 2, 0).numpy() - cut)
+        assert difference.max() < 12  # OpenCV's warp counts in 1/32 pixels
+        assert difference.mean() < 1
+
+
+def test_backgrounds_stand_behind_the_mask_or_beyond_the_border(data):
+    index, pack = data
+    augmenter = Augmenter(index, pack, 127, 255)
+    plain, behind = (
+        PairSampler(index, PLAIN.model_copy(update={"background": p}), 127).draw(np.random.default_rng(6), 24)
+        for p in (0.0, 1.0)
+    )
+    before, after = augmenter.batch(plain).search, augmenter.batch(behind).search
+    masked, behind_it = 0, []
+    for row, (picture, number) in enumerate(zip(behind.search.picture, behind.search.mask, strict=True)):
+        side = behind.search
+        u = np.arange(255) + 0.5 - 127.5
+        x, y = (side.center[row, axis] + u * side.pixel[row, axis] for axis in range(2))
+        width, height = index.size[picture]
+        if number >= 0:
+            masked += 1
+            canvas = pack.masks[pack.mask_of[number], 0, :height, :width].numpy()[..., None] / 255
+            alpha = bilinear(canvas, np.zeros(1), x, y)[..., 0]
+        else:
+            alpha = (((x >= 0) & (x < width))[None] & ((y >= 0) & (y < height))[:, None]).astype(float)
+        changed = (before[row] - after[row]).abs().amax(0).numpy()
+        assert changed[alpha == 1].max(initial=0) < 1e-3
+        behind_it.append((changed[alpha == 0] > 1).mean())
+    assert np.mean(behind_it) > 0.8
+    assert 0 < masked < 24
+
+
+def test_donors_are_pasted_by_their_masks_beside_the_target(data):
+    index, pack = data
+    augmenter = Augmenter(index, pack, 127, 255, with_masks=True)
+    plain, pasted = (
+        PairSampler(index, PLAIN.model_copy(update={"distractor": p}), 127).draw(np.random.default_rng(2), 12)
+        for p in (0.0, 1.0)
+    )
+    before, after = augmenter.batch(plain), augmenter.batch(pasted)
+    assert torch.equal(before.template, after.template)
+    assert torch.equal(before.box, after.box)
+    donors = pasted.donors
+    assert len(donors.pair) == 12
+    for k, row in enumerate(donors.pair):
+        cx, cy, w, h = before.box[row].double().numpy()
+        root = np.sqrt(w * h)
+        dx, dy, dw, dh = index.box[donors.object[k]].astype(float)
+        pixel = np.sqrt(dw * dh) / (root * donors.scale[k])
+        middle = np.array([dx + dw / 2, dy + dh / 2]) - (np.array([cx, cy]) + donors.offset[k] * root) * pixel
+        u = np.arange(255) + 0.5 - 127.5
+        width, height = index.size[index.picture[donors.object[k]]]
+        canvas = pack.masks[pack.mask_of[donors.object[k]], 0, :height, :width].numpy()[..., None] / 255
+        alpha = bilinear(canvas, np.zeros(1), middle[0] + u * pixel, middle[1] + u * pixel)[..., 0]
+        changed = (before.search[row] - after.search[row]).abs().amax(0).numpy()
+        assert changed[alpha < 1e-6].max(initial=0) < 1e-3
+        if (alpha > 0.999).sum() > 50:
+            assert (changed[alpha > 0.999] > 1).mean() > 0.5
+        assert np.allclose(after.mask[row].numpy(), before.mask[row].numpy() * (1 - alpha), atol=1e-3)
+    assert np.linalg.norm(donors.offset, axis=1).min() >= 0.7
+
+
+def test_masks_follow_the_search_region(data):
+    index, pack = data
+    augmenter = Augmenter(index, pack, 127, 255, with_masks=True)
+    config = PLAIN.model_copy(update={"tracks": 0.0, "flip": 1.0})
+    pairs = PairSampler(index, config, 127).draw(np.random.default_rng(2), 16)
+    batch = augmenter.batch(pairs)
+    assert batch.has_mask.tolist() == (pairs.search.mask >= 0).tolist()
+    for row in range(16):
+        if not batch.has_mask[row]:
+            assert batch.mask[row].sum() == 0
+            continue
+        rows, columns = (batch.mask[row] > 0.5).nonzero().T
+        cx, cy, w, h = batch.box[row].tolist()
+        if abs(cx) + w / 2 < 120 and abs(cy) + h / 2 < 120:  # wholly inside
+            assert (columns.min() - 127.5).item() == pytest.approx(cx - w / 2, abs=2.5)
+            assert (rows.max() + 1 - 127.5).item() == pytest.approx(cy + h / 2, abs=2.5)
 
 
 def test_flip_mirrors_picture_and_box(data):
     index, pack = data
     augmenter = Augmenter(index, pack, 127, 255)
     straight, mirrored = (
-        augmenter.batch(
-            PairSampler(index, PLAIN.model_copy(update={"flip": p}), 127).draw(np.random.default_rng(2), 4)
-        )
+        augmenter.batch(PairSampler(index, PLAIN.model_copy(update={"flip": p}), 127).draw(np.random.default_rng(2), 4))
         for p in (0.0, 1.0)
     )
     assert torch.allclose(straight.search.flip(-1), mirrored.search)
@@ -194,20 +367,6 @@ def test_grey_is_grey_and_blur_keeps_the_mean(data):
     )
     assert (soft.mean((1, 2, 3)) - sharp.mean((1, 2, 3))).abs().max() < 6
     assert soft.diff(dim=-1).abs().mean() < 0.7 * sharp.diff(dim=-1).abs().mean()
-
-
-def test_distractors_leave_the_template_and_change_the_search_region(data):
-    index, pack = data
-    augmenter = Augmenter(index, pack, 127, 255)
-    without, having = (
-        augmenter.batch(
-            PairSampler(index, PLAIN.model_copy(update={"distractor": p}), 127).draw(np.random.default_rng(2), 8)
-        )
-        for p in (0.0, 1.0)
-    )
-    assert torch.equal(without.template, having.template)
-    assert torch.equal(without.box, having.box)
-    assert ((without.search - having.search).abs().amax((1, 2, 3)) > 5).float().mean() > 0.5
 
 
 ANCHORS = torch.from_numpy(anchor_grid(AnchorConfig(), 25)).float()

@@ -17,34 +17,50 @@ class TableWriter:
     """Writes a row a frame. There is no file before the first row; it has its name once the writer is closed.
 
     Args:
-        path: ends in ``.jsonl``, ``.json`` (both JSON lines) or ``.csv``.
+        path: ends in ``.jsonl`` or ``.csv``.
+        lost: add a column ``lost``, true or false (1 or 0 in CSV).
 
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        if path.suffix.lower() not in (".jsonl", ".json", ".csv"):
+    def __init__(self, path: Path, lost: bool = False) -> None:
+        if path.suffix.lower() not in (".jsonl", ".csv"):
             raise UserError(f"boxes cannot be written to {path}: the name must end in .jsonl or .csv")
         self.path = writable(path)
+        self._columns = (*COLUMNS, "lost") if lost else COLUMNS
         self._file: TextIO | None = None
 
-    def write(self, frame: int, time: float, box: Sequence[float], score: float) -> None:
-        """Add a row. Box: x, y, w, h in pixels of the frame, 0-based; time in seconds; score 0..1."""
-        row = (frame, round(time, 6), *(round(float(value), 3) for value in box), round(score, 5))
+    def write(self, frame: int, time: float, box: Sequence[float], score: float, lost: bool = False) -> None:
+        """Add a row. Box: x, y, w, h in pixels of the frame, 0-based; time in seconds; score 0..1.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written any more.
+        """
         as_csv = self.path.suffix.lower() == ".csv"
+        row = [frame, round(time, 6), *(round(float(value), 3) for value in box), round(score, 5)]
+        if "lost" in self._columns:
+            row.append(int(lost) if as_csv else lost)
         if self._file is None:
             self._file = partial(self.path).open("w", encoding="utf-8", newline="")
             if as_csv:
-                csv.writer(self._file, lineterminator="\n").writerow(COLUMNS)
+                csv.writer(self._file, lineterminator="\n").writerow(self._columns)
         if as_csv:
             csv.writer(self._file, lineterminator="\n").writerow(row)
         else:
-            self._file.write(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n")
+            self._file.write(json.dumps(dict(zip(self._columns, row, strict=True))) + "\n")
 
     def close(self) -> None:
-        """Complete the file."""
-        if self._file is not None:
+        """Complete the file; one that could not be written to its end is removed.
+
+        Raises:
+            OSError: the last rows could not be written.
+        """
+        if self._file is None:
+            return
+        try:
             self._file.close()
             os.replace(partial(self.path), self.path)
+        finally:
             self._file = None
+            partial(self.path).unlink(missing_ok=True)

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from siamtrack.cli import options
 from siamtrack.cli.follow import follow, summary
 from siamtrack.errors import UserError
 from siamtrack.files import atomic, writable
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.state import TrackResult
+from siamtrack.video.image import Image
 from siamtrack.video.overlay import contact_sheet
 from siamtrack.video.source import VideoSource
 
@@ -34,16 +32,13 @@ def demo(
     Writes a video with the box drawn, the boxes, and a contact sheet. Needs no network.
     """
     source = VideoSource(_clip())
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create the folder {out}: {error.strerror}") from None
+    out.mkdir(parents=True, exist_ok=True)
     table, film, sheet = out / "boxes.jsonl", out / "tracked.mp4", writable(out / "contact-sheet.jpg")
     every = max(1, -(-(source.count or _SHOWN) // _SHOWN))
-    shown: list[NDArray[np.uint8]] = []
+    shown: list[Image] = []
 
-    def collect(image: NDArray[np.uint8], result: TrackResult) -> None:
-        if result.frame is not None and result.frame % every == 0:
+    def collect(number: int, image: Image) -> None:
+        if number % every == 0:
             shown.append(image)
 
     followed = follow(Tracker(threads=threads), source, _BOX, table, film, collect)

@@ -22,8 +22,8 @@ def export(
     from siamtrack.runtimes.export import export_onnx
     from siamtrack.runtimes.torch_runtime import load
 
+    model, preset = load(weights)
     stem = out or weights.with_suffix("")
     writable(stem.with_name(f"{stem.name}.search.onnx"))
-    model, preset = load(weights)
     written = export_onnx(model, preset, stem)
     print("wrote " + ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in written))

@@ -1,25 +1,24 @@
 """What ``track`` and ``demo`` share: one object through one source into files."""
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siamtrack.annotate.table import TableWriter
+from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.state import TrackResult
-from siamtrack.video.overlay import draw_box
-from siamtrack.video.source import VideoSource
+from siamtrack.video.image import Image
+from siamtrack.video.overlay import GREEN, GREY, draw_box, draw_mask
+from siamtrack.video.source import VideoFrame, VideoSource
 from siamtrack.video.writer import VideoWriter
 
-OnFrame = Callable[[NDArray[np.uint8], TrackResult], None]
+OnFrame = Callable[[int, Image], None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Followed:
     """Wall time of decoding, tracking, drawing and writing."""
     score: float
     """Mean score of the frames after the first."""
+    lost: int
+    """In how many frames the object was lost."""
     interrupted: bool
     """Whether Ctrl-C ended it."""
 
@@ -53,26 +54,33 @@ def follow(
         box: x, y, w, h in the first frame.
         table: see :class:`~siamtrack.annotate.table.TableWriter`.
         video: see :class:`~siamtrack.video.writer.VideoWriter`.
-        on_frame: also called with each frame, with the box drawn, and its result.
+        on_frame: also called with each frame's number and picture, with the box drawn.
 
     Raises:
-        UserError: the box is not in the first frame, or an output cannot be written.
+        UserError: the box is not in the first frame, or an output is the source or cannot be written.
     """
-    rows = TableWriter(table)
+    for output in (table, video):
+        if output and output.exists() and Path(source.name).exists() and output.samefile(source.name):
+            raise UserError(f"{output} is what is read; choose another name for the output")
+    rows = TableWriter(table, lost=tracker.tracking.longterm is not None)
     film = VideoWriter(video, source.size, source.fps) if video else None
+    outputs = [output for output in (rows, film) if output]
     scores: list[float] = []
+    lost = 0
     began = perf_counter()
-    with progress_bar(source.name, source.count) as bar, _until_interrupted() as interrupted:
+    with progress_bar(Path(source.name).name, source.count) as bar, until_interrupted() as interrupted:
         try:
             for frame, result in tracker.track_frames(source, box):
-                scores.append(result.score)
-                rows.write(frame.index, frame.time, result.box.tolist(), result.score)
+                time = frame.time or 0.0
+                rows.write(frame.index, time, result.box.tolist(), result.score, result.lost)
                 if film or on_frame:
-                    drawn = draw_box(frame.image, result.box, f"{frame.index}  {result.score:.2f}")
+                    drawn = _draw(frame, result)
                     if film:
-                        film.write(drawn, frame.time)
+                        film.write(drawn, time)
                     if on_frame:
-                        on_frame(drawn, result)
+                        on_frame(frame.index, drawn)
+                scores.append(result.score)
+                lost += result.lost
                 bar.advance(bar.task_ids[0])
                 if interrupted():
                     break
@@ -80,28 +88,31 @@ def follow(
             raise UserError(f"writing stopped after {len(scores)} frames: {error.strerror or error}") from error
         finally:
             source.close()
-            rows.close()
-            if film:
-                film.close()
+            _close(outputs)
     seconds = perf_counter() - began
-    return Followed(len(scores), seconds, float(np.mean(scores[1:] or scores)), interrupted())
+    return Followed(len(scores), seconds, float(np.mean(scores[1:] or scores)), lost, interrupted())
 
 
-@contextmanager
-def _until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether Ctrl-C was pressed; a second Ctrl-C stops at once."""
-    pressed = False
+def _draw(frame: VideoFrame, result: TrackResult) -> Image:
+    image = frame.image if result.mask is None else draw_mask(frame.image, result.mask)
+    caption = f"{frame.index}  {'lost' if result.lost else f'{result.score:.2f}'}"
+    return draw_box(image, result.box, caption, GREY if result.lost else GREEN)
 
-    def note(number: int, _: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(number, signal.default_int_handler)
 
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def _close(outputs: Sequence[TableWriter | VideoWriter]) -> None:
+    """Complete all outputs, even if one fails.
+
+    Raises:
+        UserError: one could not be completed.
+    """
+    failed = []
+    for output in outputs:
+        try:
+            output.close()
+        except OSError as error:
+            failed.append(f"cannot write {output.path}: {error.strerror or error}")
+    if failed:
+        raise UserError("; ".join(failed))
 
 
 def summary(source: VideoSource, followed: Followed, outputs: Sequence[tuple[str, Path]]) -> str:
@@ -112,6 +123,8 @@ def summary(source: VideoSource, followed: Followed, outputs: Sequence[tuple[str
         f"({speed:.0f} fps), mean score {followed.score:.2f}",
         "wrote " + ", ".join(f"{path} ({what})" for what, path in outputs),
     ]
+    if followed.lost:
+        parts.append(f"lost in {followed.lost} frames")
     if followed.interrupted:
         parts.append("stopped by Ctrl-C")
     if source.rescaled:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from siamtrack.cli import demo, evaluate, export, models, track, train
+from siamtrack.cli import convert, demo, evaluate, export, models, track, train
 from siamtrack.errors import UserError
 from siamtrack.version import __version__
 
@@ -20,6 +20,7 @@ app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 
@@ -45,4 +46,7 @@ def run() -> None:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # no permission, a full disk, a folder where a file should be
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)

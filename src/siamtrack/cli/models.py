@@ -8,39 +8,43 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from siamtrack.config import read_yaml
-from siamtrack.errors import UserError
 from siamtrack.models import zoo
+from siamtrack.tracking.config import TrackingConfig
 
 app = typer.Typer(help="List the models; 'show NAME' describes one.")
 
 
 @app.callback(invoke_without_command=True)
 def list_models(context: typer.Context) -> None:
-    """List the models."""
+    """List the models: size, operations of a template and of a search crop, and whether there are weights."""
     if context.invoked_subcommand:
         return
     table = Table(Column("model", no_wrap=True), "M parameters", "GMAC template, search", "weights", "summary")
     for name in zoo.names():
-        card = _card(name)
-        size = f"{card['parameters'] / 1e6:.2f}" if card else ""
-        gmac = f"{card['gmac']['template']:.2f}, {card['gmac']['search']:.2f}" if card else ""
-        place = "in the package" if card else "none"
-        table.add_row(name, size, gmac, place, str(zoo.load(name).values.get("summary", "")))
+        preset = zoo.load(name)
+        parameters, template, search, _ = _measure(preset)
+        size = f"{parameters / 1e6:.2f}" if parameters else "?"
+        gmac = f"{template:.2f}, {search:.2f}" if parameters else "?"
+        place = "in the package" if zoo.weights(name, ".safetensors") else "convert or train"
+        table.add_row(name, size, gmac, place, str(preset.values.get("summary", "")))
     Console().print(table)
+    if not find_spec("torch"):
+        print("? is counted with PyTorch; pip install 'siamtrack[torch]'")
 
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="Name of a model, or a preset's .yaml file.")]) -> None:
     """Describe a model: configuration, size, operations, and the card of its weights."""
     preset = zoo.load(name)
-    print(f"{preset.name}: {preset.values.get('summary', '')}")
+    model, tracking = preset.model, preset.section("tracking", TrackingConfig)
     parameters, template, search, how = _measure(preset)
-    print(f"parameters: {parameters:,}")
-    print(f"operations: {template:.3f} GMAC a template, {search:.3f} GMAC a search crop ({how})")
-    for key, value in preset.model.model_dump().items():
-        print(f"{key}: {value}")
-    print(f"tracking: {preset.values.get('tracking', {})}")
-    _print_card(_card(preset.name) or {})
+    print(f"{preset.name}: {preset.values.get('summary', '')}")
+    if parameters:
+        print(f"parameters: {parameters:,}")
+        print(f"operations: {template:.3f} GMAC a template, {search:.3f} GMAC a search crop ({how})")
+    else:
+        print("parameters, operations: counted with PyTorch; pip install 'siamtrack[torch]'")
+    _print({"model": model.model_dump(), "tracking": tracking.model_dump(), "weights": _card(preset.name) or "none"})
 
 
 def _card(name: str) -> dict[str, Any] | None:
@@ -49,28 +53,27 @@ def _card(name: str) -> dict[str, Any] | None:
 
 
 def _measure(preset: zoo.Preset) -> tuple[int, float, float, str]:
-    """Return parameters, GMAC of template and search, and how they were found."""
+    """Return parameters (0 if unknown), GMAC of template and search crop, and how they were found."""
     if find_spec("torch"):
-        from siamtrack.models.siamese import build, count_gmac
+        import torch
 
-        model = build(preset.model)
-        return (
-            sum(p.numel() for p in model.parameters()),
-            *count_gmac(model),
-            "counted by torch's flop counter",
-        )
+        from siamtrack.models.siamese import SiameseRPN, count_gmac
+
+        with torch.device("meta"):
+            model = SiameseRPN(preset.model)
+        size = preset.section("tracking", TrackingConfig).search_size or preset.model.search_size
+        operations = count_gmac(model, size)
+        return sum(p.numel() for p in model.parameters()), *operations, "counted by torch's flop counter"
     card = _card(preset.name)
-    if not card:
-        raise UserError(
-            "counting the operations of a model without weights needs PyTorch; pip install 'siamtrack[torch]'"
-        )
-    return card["parameters"], card["gmac"]["template"], card["gmac"]["search"], "from the weights' card"
+    if card:
+        return card["parameters"], card["gmac"]["template"], card["gmac"]["search"], "from the weights' card"
+    return 0, 0.0, 0.0, ""
 
 
-def _print_card(card: dict[str, Any], indent: str = "") -> None:
-    for key, value in card.items():
+def _print(values: dict[str, Any], indent: str = "") -> None:
+    for key, value in values.items():
         if isinstance(value, dict):
             print(f"{indent}{key}:")
-            _print_card(value, indent + "  ")
+            _print(value, indent + "  ")
         else:
             print(f"{indent}{key}: {value}")

@@ -1,12 +1,40 @@
 """Options that several verbs share."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import typer
 
+from siamtrack.config import override
+from siamtrack.errors import UserError
+
 Model = Annotated[
     str,
-    typer.Option("--model", help="Name of a model (see 'siamtrack models'), or a .safetensors or .onnx file."),
+    typer.Option("--model", help="Name of a model (see 'siamtrack models'), or a file: .safetensors, .onnx, .pth."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the CPU; one a core if not given.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="Threads of the CPU; one a core if not given.")
+]
+Tracking = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="tracking.key=value over the model's parameters of tracking, e.g. tracking.lr=0.3; repeat."
+    ),
+]
+
+
+def tracking_values(settings: Iterable[str] | None) -> dict[str, Any]:
+    """Return the settings of :data:`Tracking` as values for :class:`siamtrack.Tracker`.
+
+    Raises:
+        UserError: a setting is not ``tracking.key=value``.
+    """
+    values = override({}, settings or [])
+    for key in values:
+        if key != "tracking":
+            raise UserError(f"--set {key}: only the parameters of tracking can be set here, as tracking.key=value")
+    tracking = values.get("tracking", {})
+    if not isinstance(tracking, dict):
+        raise UserError("--set tracking: expected tracking.key=value")
+    return tracking

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 errors = Console(stderr=True)
+_TITLE = 32  # characters, so that the bar has room on a terminal of 80
 
 
 class _Speed(ProgressColumn):
@@ -38,11 +40,16 @@ def progress_bar(title: str, total: int | None, unit: str = "frames") -> Iterato
     """
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(20),
         MofNCompleteColumn(),
         _Speed(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as display:
-        display.add_task(title, total=total)
+        display.add_task(shorten(title), total=total)
         yield display
+
+
+def shorten(title: str) -> str:
+    """Return a title that fits and is not read as markup."""
+    return escape(title if len(title) <= _TITLE else "…" + title[1 - _TITLE :])

@@ -8,15 +8,14 @@ import typer
 from siamtrack.boxes import parse_box
 from siamtrack.cli import options
 from siamtrack.cli.follow import follow, summary
+from siamtrack.errors import UserError
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.tracker import Tracker
 from siamtrack.video.source import VideoSource, parse_moment
 
 
 def track(
-    source: Annotated[
-        str, typer.Argument(help="Video file or URL, folder or glob of images, or number of a camera.")
-    ],
+    source: Annotated[str, typer.Argument(help="Video file or URL, folder or glob of images, or number of a camera.")],
     box: Annotated[str, typer.Option("--box", help="The object in the first frame: x,y,w,h in pixels.")],
     out: Annotated[
         Path | None,
@@ -33,6 +32,7 @@ def track(
     ] = None,
     end: Annotated[str | None, typer.Option("--end", help="Frame or time before which to stop.")] = None,
     model: options.Model = DEFAULT,
+    settings: options.Tracking = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
@@ -43,11 +43,14 @@ def track(
     """
     corners = parse_box(box)
     first, last = (None if text is None else parse_moment(text) for text in (start, end))
+    if no_video and video:
+        raise UserError(f"--no-video and --video {video} contradict each other; give one of them")
+    tracker = Tracker(model, device=device, threads=threads, tracking=options.tracking_values(settings))
     frames = VideoSource(source, first, last)
     stem = _stem(frames.name)
     table = out or Path(f"{stem}.boxes.jsonl")
     film = None if no_video else video or Path(f"{stem}.tracked.mp4")
-    followed = follow(Tracker(model, device=device, threads=threads), frames, corners, table, film)
+    followed = follow(tracker, frames, corners, table, film)
     outputs = [("boxes", table), *([("video", film)] if film else [])]
     print(summary(frames, followed, outputs))
     if followed.interrupted:
@@ -57,6 +60,8 @@ def track(
 
 
 def _stem(name: str) -> str:
-    """Return a name for output files: that of the source without folders, suffix and signs of a glob."""
-    cleaned = "".join("_" if sign in '*?[]:"<>|' else sign for sign in Path(name).stem or "camera")
+    """Return a name for output files: that of the source, without the suffix of a file and the signs of a glob."""
+    path = Path(name)
+    text = path.resolve().name if path.is_dir() else path.stem
+    cleaned = "".join("_" if sign in '*?[]:"<>|' else sign for sign in text)
     return cleaned.strip("_.") or "frames"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from siamtrack.cli import options
+from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -38,20 +39,26 @@ def train(
 
     folder = out or Path("runs") / loaded.name
     training = Training(loaded, folder, torch_device(device))
-    resumed = training.step
-    with progress_bar(loaded.name, training.config.steps, "steps") as bar:
-        bar.update(bar.task_ids[0], completed=resumed)
-
-        def show(step: int, numbers: dict[str, float]) -> None:
-            text = " ".join(
-                f"{key} {numbers[key]:.3f}" for key in ("loss", "iou", "sequences_auc", "held_auc") if key in numbers
-            )
-            bar.update(bar.task_ids[0], completed=step, description=f"{loaded.name} {text}")
-
-        numbers = training.run(show)
-    went_on = f" (went on from step {resumed})" if resumed else ""
-    measured = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
-    print(f"trained {loaded.name} for {training.step} steps{went_on}: {measured}; wrote {folder}/best.safetensors")
     rejected = training.index.rejected
     if rejected:
         print(f"{len(rejected)} records of the training data were left out, the first: {rejected[0]}")
+    began = training.step
+    if began >= training.config.steps:
+        print(f"{folder} is a finished run of {began} steps; raise train.steps in another folder to train longer")
+        return
+    with progress_bar(loaded.name, training.config.steps, "steps") as bar, until_interrupted() as interrupted:
+        bar.update(bar.task_ids[0], completed=began)
+
+        def show(step: int, numbers: dict[str, float]) -> bool:
+            keys = [key for key in ("loss", "iou", "sequences_auc", "held_auc") if key in numbers]
+            text = " ".join(f"{key} {numbers[key]:.3f}" for key in keys)
+            bar.update(bar.task_ids[0], completed=step, description=f"{loaded.name} {text}")
+            return not interrupted()
+
+        numbers = training.run(show)
+    went_on = f" (went on from step {began})" if began else ""
+    measured = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+    if training.step < training.config.steps:
+        print(f"stopped at step {training.step}{went_on} and saved; the same command goes on from there")
+        raise typer.Exit(130)
+    print(f"trained {loaded.name} for {training.step} steps{went_on}: {measured}; wrote {folder}/best.safetensors")

@@ -24,6 +24,10 @@ class Batch:
     """[B, 4] cx, cy, w, h of the search region's object, in pixels of the search region about its centre."""
     negative: Tensor
     """[B] bool: the object is not the template's."""
+    mask: Tensor
+    """[B, S, S] 0..1, the object's pixels in the search region; 0 where there is no mask. [0] unless asked for."""
+    has_mask: Tensor
+    """[B] bool: the object has a mask."""
 
 
 class Augmenter:
@@ -33,8 +37,10 @@ class Augmenter:
     center + (u + 0.5 - S / 2) pixel of the picture, sampled bilinearly; outside the picture is its mean colour.
     """
 
-    def __init__(self, index: Index, pack: Pack, template_size: int, search_size: int) -> None:
-        self.index, self.pack = index, pack
+    def __init__(
+        self, index: Index, pack: Pack, template_size: int, search_size: int, with_masks: bool = False
+    ) -> None:
+        self.index, self.pack, self.with_masks = index, pack, with_masks
         self.template_size, self.search_size = template_size, search_size
         self.device = pack.images.device
 
@@ -45,11 +51,28 @@ class Augmenter:
         box = pairs.search.box
         center = (box[:, :2] + box[:, 2:] / 2 - pairs.search.center) / pairs.search.pixel
         target = np.concatenate([center, box[:, 2:] / pairs.search.pixel], 1)  # [B, 4]
-        search = self._paste(search, pairs, target)
+        mask = self._masks(pairs.search) if self.with_masks else torch.zeros(0, device=self.device)
+        search, mask = self._paste(search, mask, pairs, target)
         template = self._finish(template, pairs.template, pairs.flip)
         search = self._finish(search, pairs.search, pairs.flip)
         target[pairs.flip, 0] *= -1
-        return Batch(template, search, self._tensor(target), torch.as_tensor(pairs.negative, device=self.device))
+        if self.with_masks:
+            mask = torch.where(self._flags(pairs.flip)[:, None, None], mask.flip(-1), mask)
+        has_mask = self._flags(pairs.search.mask >= 0)
+        return Batch(template, search, self._tensor(target), self._flags(pairs.negative), mask, has_mask)
+
+    def _flags(self, values: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+
+    def _masks(self, side: Side) -> Tensor:
+        """Return the masks of the search regions' objects, 0 where there is none. Shape: [B, S, S]."""
+        masks = torch.zeros(len(side.mask), self.search_size, self.search_size, device=self.device)
+        rows = np.flatnonzero(side.mask >= 0)
+        if len(rows):
+            points = self._grid(self._tensor(side.center[rows]), self._tensor(side.pixel[rows]), self.search_size)
+            canvases = self.pack.masks[self._numbers(self.pack.mask_of[side.mask[rows]])]
+            masks[self._numbers(rows)] = self._sample(canvases.float() / 255, points)[:, 0]
+        return masks
 
     def _tensor(self, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self.device, non_blocking=True)
@@ -72,11 +95,9 @@ class Augmenter:
     def _picture(self, numbers: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return pictures at points, and where points lie inside: [B, 3, S, S] and [B, 1, S, S] (0 or 1)."""
         fill = self.pack.fills[numbers][..., None, None]
-        width, height = self.pack.sizes[numbers].T[..., None, None]
-        inside = (points[..., 0] >= 0) & (points[..., 0] < width) & (points[..., 1] >= 0) & (points[..., 1] < height)
-        inside = inside[:, None]  # [B, 1, S, S]
         image = self._sample(self.pack.images[numbers].float() - fill, points) + fill
-        return torch.where(inside, image, fill), inside.float()
+        inside = ((points >= 0) & (points < self.pack.sizes[numbers][:, None, None])).all(-1)  # [B, S, S]
+        return image, inside[:, None].float()
 
     def _crop(self, side: Side, size: int) -> Tensor:
         """Return the windows of ``side`` with what stands behind them. Shape: [B, 3, S, S]."""
@@ -87,8 +108,8 @@ class Augmenter:
             rows = self._numbers(behind)
             numbers = self._numbers(side.background[behind])
             middle = self._tensor(side.background_center[behind]) * self.pack.sizes[numbers]
-            # The background shows a random place at a scale at which its shorter side spans the crop or less.
-            pixel = self.pack.sizes[numbers].amin(1, keepdim=True).expand(-1, 2) / size
+            # The window is 0.6 of the other picture's shorter side, and so inside it wherever its middle is drawn.
+            pixel = 0.6 * self.pack.sizes[numbers].amin(1, keepdim=True).expand(-1, 2) / size
             other, _ = self._picture(numbers, self._grid(middle, pixel, size))
             cut = alpha[rows]
             masked = np.flatnonzero(side.mask[behind] >= 0)
@@ -99,12 +120,19 @@ class Augmenter:
         return image
 
     def _paste(
-        self, search: Tensor, pairs: Pairs, target: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-    ) -> Tensor:
-        """Paste the donors into the search regions. Shapes: search [B, 3, S, S]; target [B, 4] cx, cy, w, h."""
+        self,
+        search: Tensor,
+        mask: Tensor,
+        pairs: Pairs,
+        target: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    ) -> tuple[Tensor, Tensor]:
+        """Paste the donors into the search regions, over the targets and their masks.
+
+        Shapes: search [B, 3, S, S]; mask [B, S, S] or [0]; target [B, 4] cx, cy, w, h.
+        """
         donors, rows = pairs.donors, pairs.donors.pair
         if not len(rows):
-            return search
+            return search, mask
         box = self.index.box[donors.object].astype(float)
         root = np.sqrt(target[rows, 2] * target[rows, 3])  # pixels of the search region
         place = target[rows, :2] + donors.offset * root[:, None]
@@ -115,7 +143,9 @@ class Augmenter:
         alpha = self._sample(self.pack.masks[self._numbers(self.pack.mask_of[donors.object])].float() / 255, points)
         numbers = self._numbers(rows)
         search[numbers] = image * alpha + search[numbers] * (1 - alpha)
-        return search
+        if self.with_masks:
+            mask[numbers] *= 1 - alpha[:, 0]
+        return search, mask
 
     def _finish(self, crops: Tensor, side: Side, flip: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Tensor:
         """Apply colour, blur and mirroring. Shape: crops [B, 3, S, S]."""

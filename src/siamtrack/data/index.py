@@ -78,7 +78,7 @@ class Index:
 def read_index(folder: Path) -> Index:
     """Read ``index.jsonl`` of a folder of training data.
 
-    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [...]}`` with objects
+    A line a picture: ``{"image", "shard", "source", "video", "frame", "size": [w, h], "objects": [..]}`` with objects
     ``{"box": [x, y, w, h], "track", "label", "mask"}``; ``image`` and ``mask`` are names in the tar file ``shard``.
     Boxes are cut to the picture. Unusable objects and lines are left out and listed in ``rejected``.
 
@@ -92,6 +92,7 @@ def read_index(folder: Path) -> Index:
     sizes: list[tuple[int, int]] = []
     rows: list[tuple[int, list[float], int, str | None]] = []
     rejected: list[str] = []
+    seen: set[tuple[str, str]] = set()
     tracks: dict[tuple[str, Any], int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
@@ -108,6 +109,10 @@ def read_index(folder: Path) -> Index:
         except (ValueError, KeyError, TypeError) as error:
             rejected.append(f"{path.name} line {number}: {type(error).__name__} {error}")
             continue
+        if (picture.shard, picture.image) in seen:
+            rejected.append(f"{path.name} line {number}: {picture.image} is listed before")
+            continue
+        seen.add((picture.shard, picture.image))
         pictures.append(picture)
         sizes.append((int(width), int(height)))
         for box, name, mask in objects:

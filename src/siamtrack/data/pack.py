@@ -22,9 +22,9 @@ class Pack:
     """N pictures and K masks, each in the top left corner of a square canvas of S pixels."""
 
     images: Tensor
-    """[N, 3, S, S] uint8 BGR."""
+    """[N, 3, S, S] uint8 BGR; beyond the picture its mean colour."""
     fills: Tensor
-    """[N, 3] float, mean colour of each picture."""
+    """[N, 3] float, mean colour of each picture, in whole steps."""
     sizes: Tensor
     """[N, 2] float, width and height of each picture in its canvas."""
     masks: Tensor
@@ -36,56 +36,74 @@ class Pack:
 def load_pack(index: Index, canvas: int, device: str) -> Pack:
     """Decode all pictures and masks of ``index`` onto ``device``.
 
-    Pictures larger than ``canvas`` pixels are refused rather than scaled, since the boxes are in their pixels.
-
     Raises:
-        UserError: a shard or picture is missing, unreadable, or too large.
+        UserError: a shard or picture is missing, unreadable, larger than ``canvas``, or not of the size that the index
+            gives; boxes would be wrong if it were scaled.
     """
-    count = len(index.pictures)
-    named = [name for name in index.mask if name]
-    mask_number = {name: number for number, name in enumerate(dict.fromkeys(named))}
-    images = torch.zeros((count, 3, canvas, canvas), dtype=torch.uint8, device=device)
-    masks = torch.zeros((len(mask_number), 1, canvas, canvas), dtype=torch.uint8, device=device)
-    fills, sizes = np.zeros((count, 3), np.float32), np.zeros((count, 2), np.float32)
-    picture_number = {picture.image: number for number, picture in enumerate(index.pictures)}
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for picture in index.pictures:
-        wanted[picture.shard].add(picture.image)
-    for owner, name in zip(index.picture, index.mask, strict=True):
+    # Files by shard: what each is for, and the size it must have.
+    pictures: dict[str, dict[str, int]] = defaultdict(dict)
+    masks: dict[str, dict[str, int]] = defaultdict(dict)
+    expected: dict[tuple[str, str], tuple[int, int]] = {}
+    for number, picture in enumerate(index.pictures):
+        pictures[picture.shard][picture.image] = number
+        expected[picture.shard, picture.image] = tuple(index.size[number].tolist())
+    mask_of, count = np.full(len(index), -1), 0
+    for number, name in enumerate(index.mask):
         if name:
-            wanted[index.pictures[owner].shard].add(name)
-    for shard, names in wanted.items():
-        for name, image in _decoded(index.root / shard, names, set(mask_number)):
+            owner = index.picture[number]
+            shard = index.pictures[owner].shard
+            if name not in masks[shard]:
+                masks[shard][name] = count
+                expected[shard, name] = tuple(index.size[owner].tolist())
+                count += 1
+            mask_of[number] = masks[shard][name]
+
+    pack = Pack(
+        images=torch.zeros((len(index.pictures), 3, canvas, canvas), dtype=torch.uint8, device=device),
+        fills=torch.zeros((len(index.pictures), 3), device=device),
+        sizes=torch.from_numpy(index.size).float().to(device),
+        masks=torch.zeros((count, 1, canvas, canvas), dtype=torch.uint8, device=device),
+        mask_of=mask_of,
+    )
+    for shard, named in pictures.items():
+        for name, image in _decoded(index.root / shard, {*named, *masks[shard]}, set(masks[shard])):
             height, width = image.shape[:2]
+            if (width, height) != expected[shard, name]:
+                wanted = "{}x{}".format(*expected[shard, name])
+                raise UserError(f"{shard}: {name} is {width}x{height}, but the index says {wanted}")
             if max(height, width) > canvas:
-                raise UserError(
-                    f"{shard}: {name} is {width}x{height}, the canvas only {canvas}; set data.canvas higher"
-                )
-            if name in mask_number:
-                masks[mask_number[name], 0, :height, :width] = torch.from_numpy(image).to(device)
+                raise UserError(f"{shard}: {name} is {width}x{height}; set train.data.canvas to {max(height, width)}")
+            content = torch.from_numpy(image).to(device)
+            if name in masks[shard]:
+                pack.masks[masks[shard][name], 0, :height, :width] = content
             else:
-                number = picture_number[name]
-                images[number, :, :height, :width] = torch.from_numpy(image.transpose(2, 0, 1)).to(device)
-                fills[number], sizes[number] = cv2.mean(image)[:3], (width, height)
-    mask_of = np.array([mask_number[name] if name else -1 for name in index.mask])
-    return Pack(images, torch.from_numpy(fills).to(device), torch.from_numpy(sizes).to(device), masks, mask_of)
+                number = named[name]
+                fill = torch.tensor(cv2.mean(image)[:3]).floor()
+                pack.fills[number] = fill
+                pack.images[number] = fill.byte()[:, None, None]
+                pack.images[number, :, :height, :width] = content.permute(2, 0, 1)
+    return pack
 
 
 def _decoded(shard: Path, names: set[str], grey: set[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield the images of a tar file, decoded in threads; those in ``grey`` as [H, W], others as [H, W, 3]."""
     if not shard.is_file():
         raise UserError(f"there is no {shard}, which the index names")
-    with tarfile.open(shard) as tar, ThreadPoolExecutor() as pool:
-        encoded = {m.name: tar.extractfile(m).read() for m in tar if m.name in names}  # type: ignore[union-attr]
-        missing = names - encoded.keys()
-        if missing:
-            raise UserError(f"{shard} lacks {len(missing)} files that the index names, such as {min(missing)}")
+    try:
+        with tarfile.open(shard) as tar:
+            encoded = {m.name: tar.extractfile(m).read() for m in tar if m.name in names}  # type: ignore[union-attr]
+    except tarfile.TarError as error:
+        raise UserError(f"{shard} is no tar file that can be read ({error})") from None
+    missing = names - encoded.keys()
+    if missing:
+        raise UserError(f"{shard} lacks {len(missing)} files that the index names, such as {min(missing)}")
 
-        def decode(name: str) -> tuple[str, NDArray[np.uint8]]:
-            flags = cv2.IMREAD_GRAYSCALE if name in grey else cv2.IMREAD_COLOR
-            image = cv2.imdecode(np.frombuffer(encoded[name], np.uint8), flags)
-            if image is None:
-                raise UserError(f"{shard}: {name} is no image that can be read")
-            return name, image
+    def decode(name: str) -> tuple[str, NDArray[np.uint8]]:
+        flags = cv2.IMREAD_GRAYSCALE if name in grey else cv2.IMREAD_COLOR
+        image = cv2.imdecode(np.frombuffer(encoded[name], np.uint8), flags)
+        if image is None:
+            raise UserError(f"{shard}: {name} is no image that can be read")
+        return name, image
 
+    with ThreadPoolExecutor() as pool:
         yield from pool.map(decode, encoded)

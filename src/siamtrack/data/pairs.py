@@ -61,9 +61,12 @@ class SamplingConfig(Config):
     similar: Probability = Field(0, ge=0, le=1)
     """Probability that the other object of a negative pair comes from the same source (DaSiamRPN, section 3.2:
     distractors of the same kind)."""
+    tracks: Probability = Field(0.5, ge=0, le=1)
+    """Share of pairs from two frames of a track; the others are made of one still. Without tracks or stills all are of
+    the other kind."""
     shares: dict[str, float] = Field(default_factory=dict)
-    """Relative share of a source; others have the square root of their number of objects, scaled so that the
-    whole of them counts 1."""
+    """Relative share of a source among those of its kind (tracks or stills), where 1 is an average one; sources that
+    are not named have the square root of their number of objects over the mean of these."""
 
 
 @dataclass(frozen=True)
@@ -143,41 +146,49 @@ class PairSampler:
         self.index, self.config, self.template_size = index, config, template_size
         self._frame = np.array([index.pictures[picture].frame for picture in index.picture])
         self._groups, self._weights = self._group(config)
-        self._members = {
-            track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0
-        }
+        self._members = {track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0}
         self._has_mask = np.array([mask is not None for mask in index.mask])
         self._donors = np.flatnonzero(self._has_mask)
 
     def _group(self, config: SamplingConfig) -> tuple[list[list[Ints]], Floats]:
-        """Return, for each source, its tracks (objects of one track; all stills are one), and its probability."""
+        """Return groups of entities, and the probability of each group.
+
+        A group is the tracks of a source, or its stills; a track and a still's object are an entity each. Entities of
+        a group are drawn equally often, and so are the objects (frames) of a track.
+        """
         sources = np.array(self.index.sources())
         names = sorted(set(sources.tolist()))
         for name in config.shares:
             if name not in names:
                 raise UserError(f"sampling.shares names {name!r}, which is no source{nearest(name, names)}")
-        groups, roots = [], []
-        for name in names:
-            objects = np.flatnonzero(sources == name)
-            tracks = self.index.track[objects]
-            # A still is an entity by itself, and so is a whole track: each is drawn equally often in its source.
-            stills = objects[tracks < 0]
-            groups.append([stills, *(objects[tracks == t] for t in np.unique(tracks[tracks >= 0]))])
-            roots.append(np.sqrt(len(objects)))
-        free = sum(root for name, root in zip(names, roots, strict=True) if name not in config.shares) or 1.0
-        weights = np.array([config.shares.get(n, root / free) for n, root in zip(names, roots, strict=True)])
-        if not weights.sum() > 0:
+        groups: list[list[Ints]] = []
+        weights: list[float] = []
+        for tracked, kind in ((True, config.tracks), (False, 1 - config.tracks)):
+            chosen = {name: np.flatnonzero((sources == name) & ((self.index.track >= 0) == tracked)) for name in names}
+            roots = {name: np.sqrt(len(objects)) for name, objects in chosen.items() if len(objects)}
+            average = np.mean(list(roots.values())) if roots else 1.0
+            shares = {name: config.shares.get(name, root / average) for name, root in roots.items()}
+            for name, share in shares.items():
+                if share > 0:
+                    track = self.index.track[chosen[name]]
+                    entities = (
+                        [chosen[name][track == t] for t in np.unique(track)] if tracked else chosen[name][:, None]
+                    )
+                    groups.append(list(entities))
+                    weights.append(kind * share / sum(shares.values()))
+        if not groups:
             raise UserError("sampling.shares are all 0; give at least one source a share")
-        return groups, weights / weights.sum()
+        weight = np.array(weights) if sum(weights) > 0 else np.ones(len(weights))  # only the other kind is there
+        return groups, weight / weight.sum()
 
     def draw(self, rng: np.random.Generator, batch: int) -> Pairs:
         """Return ``batch`` pairs."""
         config = self.config
-        template, sources = self._objects(rng, batch)
+        template, groups = self._objects(rng, batch)
         search = np.array([self._partner(rng, number) for number in template])
         negative = rng.random(batch) < config.negative
         alike = rng.random(batch) < config.similar
-        other, _ = self._objects(rng, batch, np.where(alike, sources, -1))
+        other, _ = self._objects(rng, batch, np.where(alike, groups, -1))
         search = np.where(negative, other, search)
         # By chance the other object can be the same one; then it is a positive pair.
         negative &= ~self._same(template, search)
@@ -195,16 +206,15 @@ class PairSampler:
         same: Bools = (a == b) | ((self.index.track[a] >= 0) & (self.index.track[a] == self.index.track[b]))
         return same
 
-    def _objects(self, rng: np.random.Generator, batch: int, sources: Ints | None = None) -> tuple[Ints, Ints]:
-        """Draw objects: a source by its share (unless ``sources`` says which), an entity of it, an object of that."""
+    def _objects(self, rng: np.random.Generator, batch: int, groups: Ints | None = None) -> tuple[Ints, Ints]:
+        """Draw objects: a group by its share (unless ``groups`` says which), an entity of it, an object of that."""
         drawn = rng.choice(len(self._groups), batch, p=self._weights)
-        if sources is not None:
-            drawn = np.where(sources >= 0, sources, drawn)
+        if groups is not None:
+            drawn = np.where(groups >= 0, groups, drawn)
         chosen = []
-        for source in drawn:
-            stills, *tracks = self._groups[source]
-            number = int(rng.integers(len(stills) + len(tracks)))
-            chosen.append(stills[number] if number < len(stills) else rng.choice(tracks[number - len(stills)]))
+        for group in drawn:
+            entities = self._groups[group]
+            chosen.append(rng.choice(entities[int(rng.integers(len(entities)))]))
         return np.array(chosen, np.int64), drawn
 
     def _partner(self, rng: np.random.Generator, number: int) -> int:
@@ -236,7 +246,7 @@ class PairSampler:
                 rng.integers(len(self.index.pictures), size=batch),
                 -1,
             ),
-            background_center=rng.uniform(0.2, 0.8, (batch, 2)),
+            background_center=rng.uniform(0.3, 0.7, (batch, 2)),
             blur=np.where(blurred, rng.integers(2, 23, batch) * 2 + 1, 0),
             blur_split=rng.random(batch),
             color=_compose(self._own_colors(rng, config, batch), shared),

@@ -1,9 +1,9 @@
 """Anchor targets: which anchors the network should call foreground, and where it should move them."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
 from siamtrack.config import Config
@@ -23,6 +23,14 @@ class TargetConfig(Config):
     """Positives and negatives of a positive pair together."""
     hard: NonNegativeInt = 0
     """So many of the negatives of a positive pair are those that the network now thinks most like the target."""
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        if self.positives + self.hard > self.total:
+            raise ValueError(f"positives {self.positives} and hard {self.hard} are more than total {self.total}")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
 
 
 class Targets(NamedTuple):

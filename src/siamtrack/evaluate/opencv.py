@@ -7,8 +7,8 @@ import numpy as np
 
 from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
-from siamtrack.tracking.crop import Frame
 from siamtrack.tracking.state import TrackResult
+from siamtrack.video.image import Image
 
 NAMES = {"opencv-csrt": "TrackerCSRT", "opencv-kcf": "TrackerKCF", "opencv-mil": "TrackerMIL"}
 
@@ -24,6 +24,7 @@ class OpenCVTracker:
     """
 
     def __init__(self, name: str) -> None:
+        self._name = name
         self._factory: Any = getattr(cv2, NAMES[name], None)
         if self._factory is None:
             raise UserError(
@@ -32,16 +33,30 @@ class OpenCVTracker:
         self._tracker: Any = None
         self._box = np.zeros(4)
 
-    def init(self, frame: Frame, box: Boxes) -> None:
-        """Start to follow the object in ``box``; OpenCV takes whole pixels."""
-        self._box = np.asarray(box, float)
-        x, y, w, h = (int(value) for value in np.rint(self._box))
-        self._tracker = self._factory.create()
-        self._tracker.init(frame, (x, y, max(w, 1), max(h, 1)))
+    def init(self, frame: Image, box: Boxes) -> None:
+        """Start to follow the object in ``box``; OpenCV takes whole pixels inside the frame.
 
-    def update(self, frame: Frame) -> TrackResult:
+        Raises:
+            UserError: OpenCV refuses the box.
+        """
+        self._box = np.array(box, float)
+        height, width = frame.shape[:2]
+        left, top = np.clip(np.rint(self._box[:2]), 0, (width - 1, height - 1)).astype(int)
+        right, bottom = np.clip(np.rint(self._box[:2] + self._box[2:]), (left + 1, top + 1), (width, height)).astype(
+            int
+        )
+        self._tracker = self._factory.create()
+        try:
+            self._tracker.init(frame, (int(left), int(top), int(right - left), int(bottom - top)))
+        except cv2.error as error:
+            raise UserError(f"{self._name} cannot start with box {self._box.tolist()}: {error.err}") from None
+
+    def update(self, frame: Image) -> TrackResult:
         """Return where the object is; the score is 1, or 0 for a reported loss."""
-        found, box = self._tracker.update(frame)
+        try:
+            found, box = self._tracker.update(frame)
+        except cv2.error:  # it looked outside the frame
+            found, box = False, self._box
         if found:
             self._box = np.asarray(box, float)
         return TrackResult(self._box, float(found))

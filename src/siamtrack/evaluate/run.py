@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes
 from siamtrack.evaluate import sequences as seq
-from siamtrack.tracking.crop import Frame
-from siamtrack.tracking.shortterm import ShortTerm
+from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.state import TrackResult
+from siamtrack.video.image import Image
 
 
 class FollowsOne(Protocol):
     """What evaluation needs of a tracker: siamtrack's and OpenCV's have it."""
 
-    def init(self, frame: Frame, box: Boxes) -> None:
+    def init(self, frame: Image, box: Boxes) -> None:
         """Start to follow the object in ``box`` [4]."""
         ...
 
-    def update(self, frame: Frame) -> TrackResult:
+    def update(self, frame: Image) -> TrackResult:
         """Return where the object is in the next frame."""
         ...
 
@@ -58,13 +58,13 @@ def run_one_pass(tracker: FollowsOne, sequence: seq.Sequence, on_frame: Callable
     return Run(boxes, seconds)
 
 
-def decode_all(sequences: Sequence[seq.Sequence]) -> list[list[Frame]]:
+def decode_all(sequences: Sequence[seq.Sequence]) -> list[list[Image]]:
     """Return the frames of all sequences, decoded in threads."""
     with ThreadPoolExecutor() as pool:
         return [list(pool.map(sequence.frame, range(len(sequence)))) for sequence in sequences]
 
 
-def run_in_step(core: ShortTerm, frames: Sequence[Sequence[Frame]], first: Boxes) -> list[Boxes]:
+def run_in_step(core: TrackerCore, frames: Sequence[Sequence[Image]], first: Boxes) -> list[Boxes]:
     """Track all sequences together, frame by frame in one batch; far faster on a GPU.
 
     Shapes: frames B lists of T_b times [H, W, 3]; first [B, 4]; result: B times [T_b, 4].

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes, enclosing
 from siamtrack.errors import UserError
-from siamtrack.video.image import IMAGE_SUFFIXES, read_image
+from siamtrack.video.image import Image, image_files, read_image
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def frame(self, index: int) -> NDArray[np.uint8]:
+    def frame(self, index: int) -> Image:
         """Return a frame as [H, W, 3] uint8 BGR.
 
         Raises:
@@ -66,7 +65,7 @@ def _read(folder: Path, frames: int | None) -> Sequence:
     images = folder / "img"
     if not images.is_dir():
         raise UserError(f"sequence {folder.name} has no folder {images}")
-    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(image_files(images))
     boxes = read_boxes(folder / "groundtruth.txt")
     if len(paths) != len(boxes):
         raise UserError(f"sequence {folder.name} has {len(paths)} images but {len(boxes)} lines of ground truth")
@@ -82,7 +81,7 @@ def read_boxes(path: Path) -> Boxes:
         UserError: a line is not 4 numbers, or an even number of at least 6.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
         parts = line.replace(",", " ").split()
         if not parts:
             continue

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from siamtrack.config import Config
 
@@ -10,12 +10,15 @@ from siamtrack.config import Config
 class AnchorConfig(Config):
     """Anchors: one base area, several shapes, at every cell of the response (SiamRPN++, section 3.2)."""
 
-    stride: PositiveInt = 8
-    """Pixels of the search region between two cells of the response."""
-    ratios: tuple[float, ...] = (0.33, 0.5, 1.0, 2.0, 3.0)
+    ratios: tuple[PositiveFloat, ...] = Field((0.33, 0.5, 1.0, 2.0, 3.0), min_length=1)
     """Height over width of each anchor."""
-    scales: tuple[float, ...] = (8.0,)
+    scales: tuple[PositiveFloat, ...] = Field((8.0,), min_length=1)
     """Side of an anchor of ratio 1, in strides."""
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the search region between two cells of the response: that of every trunk here."""
+        return 8
 
     @property
     def per_cell(self) -> int:
@@ -23,58 +26,123 @@ class AnchorConfig(Config):
         return len(self.ratios) * len(self.scales)
 
 
+# The first stage of stride 8, and the last stage.
+_STAGES = {
+    "alexnet": (5, 5),
+    "efficientnet_lite0": (3, 5),
+    "mobilenetv2": (3, 7),
+    "resnet18": (2, 4),
+    "resnet34": (2, 4),
+    "resnet50": (2, 4),
+}
+
+
 class BackboneConfig(Config):
     """The trunk, shared by template and search region."""
 
-    name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    name: Literal["efficientnet_lite0", "alexnet", "resnet18", "resnet34", "resnet50", "mobilenetv2", "timm"]
     """Architecture."""
-    stages: tuple[int, ...] = (3, 4, 5)
-    """Which stages are used, counted from 1; one level of the head each."""
-    mean: float = 127.0
+    stages: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    """The stages whose features the head correlates, one level each (PySOT's used_layers)."""
+    width: float = Field(1.0, gt=0)
+    """Multiplies the channels of alexnet and mobilenetv2."""
+    model: str = ""
+    """Name of the model, if ``name`` is timm."""
+    mean: float = 0.0
     """Subtracted from every pixel value (0..255) before the first convolution."""
-    std: float = 128.0
+    std: float = Field(1.0, gt=0)
     """Divides every pixel value after the mean was subtracted."""
+
+    @model_validator(mode="after")
+    def _stages_exist(self) -> Self:
+        if (self.name == "timm") != bool(self.model):
+            raise ValueError("key 'model' names timm's model: give it if name is timm, and only then")
+        if list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(f"stages {self._shown()} must be rising")
+        if self.name != "timm":
+            first, last = _STAGES[self.name]
+            if max(self.stages) > last or min(self.stages) < 1:
+                raise ValueError(f"stages {self._shown()}: {self.name} has 1 to {last}")
+            if min(self.stages) < first:
+                stride = 4 if min(self.stages) == first - 1 else 2
+                raise ValueError(
+                    f"stage {min(self.stages)} of {self.name} has stride {stride}; the head needs 8: {first}.."
+                )
+        return self
+
+    def _shown(self) -> str:
+        return ", ".join(map(str, self.stages))
 
 
 class HeadConfig(Config):
-    """The region proposal head: one depth-wise correlation for each level and branch, fused by weights."""
+    """The region proposal head: correlation of template and search features for each level, fused."""
 
-    width: PositiveInt = 128
-    """Channels of the adjusted features and of the correlation."""
+    kind: Literal["depthwise", "upchannel"] = "depthwise"
+    """Depth-wise correlation (SiamRPN++, section 3.3), or up-channel correlation (SiamRPN, section 3.2)."""
+    widths: tuple[PositiveInt, ...] = Field(min_length=1)
+    """Channels of each level's features in the head, and of the correlation."""
+    adjust: bool = True
+    """Bring the trunk's levels to ``widths`` by 1x1 convolutions and cut the template to its centre; without, the
+    trunk's features are used as they are."""
+    weighted: bool = False
+    """Fuse levels by learned weights, separate for classification and regression, instead of their mean."""
     separable: bool = False
     """Make each 3x3 convolution before the correlation a depth-wise 3x3 and a 1x1."""
 
 
-class ModelConfig(Config):
-    """A SiamRPN++ network."""
+class MaskConfig(Config):
+    """SiamMask's branch (Wang et al., CVPR 2019)."""
 
-    backbone: BackboneConfig = BackboneConfig()
-    head: HeadConfig = HeadConfig()
+    stages: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 1, 2)
+    """The trunk's stages that refine the mask, of 4, 2 and 1 times the response's resolution."""
+
+
+class ModelConfig(Config):
+    """A Siamese region proposal network."""
+
+    backbone: BackboneConfig
+    head: HeadConfig
+    mask: MaskConfig | None = None
     anchors: AnchorConfig = AnchorConfig()
     template_size: PositiveInt = 127
     """Side of the template, in pixels."""
     search_size: PositiveInt = 255
-    """Side of the search region, in pixels."""
-    template_cells: PositiveInt = 7
+    """Side of the search region in training, in pixels; tracking may use another."""
+    base_size: NonNegativeInt = 8
+    """Cells that padding adds to the response: 8 for padded trunks whose template is cut, 0 for AlexNet."""
+    template_cells: int = Field(7, ge=3, le=15)
     """Template features are cut to this many central cells a side, against the padding's influence."""
 
     def response_cells(self, search_size: int) -> int:
         """Return the cells a side of the response to a search region of ``search_size`` pixels.
 
-        The trunk makes (size - 7) / stride cells; 3x3 convolutions without padding take one cell from each
-        border of both inputs, and the correlation one less than the template's remaining cells.
+        Raises:
+            ValueError: there is no whole, odd number of cells.
         """
-        return (search_size - 7) // self.anchors.stride - self.template_cells + 1
+        stride = self.anchors.stride
+        cells, rest = divmod(search_size - self.template_size, stride)
+        cells += 1 + self.base_size
+        if rest or cells % 2 == 0 or cells < 1:
+            raise ValueError(
+                f"search_size {search_size}, template_size {self.template_size} and stride {stride} do not fit: "
+                f"(search_size - template_size) / stride + 1 + base_size ({self.base_size}) must be a whole, odd "
+                f"number of cells, so that one is in the middle (255, 127 and 8 do)"
+            )
+        return cells
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        stride = self.anchors.stride
-        for name, size in (("template_size", self.template_size), ("search_size", self.search_size)):
-            if (size - 7) % stride or (size - 7) // stride % 2 == 0:
-                raise ValueError(
-                    f"{name} {size} does not fit stride {stride}: (size - 7) / stride must be a whole, odd number, "
-                    f"so that a cell lies in the middle (127 and 255 do)"
-                )
-        if self.response_cells(self.search_size) < 1:
-            raise ValueError(f"search_size {self.search_size} is too small for template_cells {self.template_cells}")
+    def _fits(self) -> Self:
+        self.response_cells(self.search_size)
+        if self.template_cells % 2 == 0:
+            raise ValueError(f"template_cells {self.template_cells} must be odd, so that one is in the middle")
+        if self.head.adjust and self.base_size + self.template_cells != 15:
+            raise ValueError(
+                f"base_size {self.base_size} and template_cells {self.template_cells} do not fit: a template of 15 "
+                "cells that is cut leaves base_size = 15 - template_cells"
+            )
+        levels, widths = len(self.backbone.stages), len(self.head.widths)
+        if levels != widths:
+            raise ValueError(f"head.widths has {widths} levels, backbone.stages {levels}; give one width a stage")
+        if self.head.kind == "upchannel" and (levels != 1 or self.head.adjust):
+            raise ValueError("head.kind upchannel works on one level of the trunk as it is: one stage, adjust: false")
         return self

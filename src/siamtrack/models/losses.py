@@ -1,9 +1,9 @@
 """Losses of classification and regression (SiamRPN, section 4.2), as PySOT averages them."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,9 +21,17 @@ class LossConfig(Config):
     """Distance of the box offsets."""
     giou: float = Field(0.0, ge=0)
     """Weight of a generalised IoU loss of the boxes, added to the regression loss (Rezatofighi et al., 2019)."""
+    mask: float = Field(0.0, ge=0)
+    """Weight of the mask branch's loss."""
     quality: bool = False
     """Let a positive's target score be the overlap of its predicted box instead of 1, so that the score ranks
     boxes by how well they fit (VarifocalNet, Zhang et al., 2021, section 3.1)."""
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not (self.cls or self.loc or self.giou or self.mask):
+            raise ValueError("all weights of the loss are 0; give at least one")
+        return self
 
 
 def classification_loss(cls: Tensor, label: Tensor, target: Tensor) -> Tensor:
@@ -63,3 +71,13 @@ def overlaps(boxes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     hull = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).prod(-1)
     iou = shared / union.clamp(min=1e-6)
     return iou, iou - (hull - union) / hull.clamp(min=1e-6)
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the mean logistic loss of masks' pixels, 0 for no masks (SiamMask, eq. 3).
+
+    Shapes: logits [K, M, M]; target [K, M, M], 0 or 1.
+    """
+    if not len(logits):
+        return logits.sum()
+    return functional.binary_cross_entropy_with_logits(logits.float(), target)

@@ -10,13 +10,14 @@ class Neck(nn.Module):
 
     Args:
         channels: channels of each level of the trunk.
-        width: channels of each level afterwards.
+        widths: channels of each level afterwards.
     """
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width)) for count in channels
+            nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width))
+            for count, width in zip(channels, widths, strict=True)
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:

@@ -1,16 +1,24 @@
-"""SiamRPN++ assembled from its configuration: two pure functions, ``template`` and ``search``."""
+"""The family's networks assembled from their configuration: ``template``, ``search`` and, with masks, ``draw``."""
 
 import torch
 from torch import Tensor, nn
 
+from siamtrack.models.backbones.alexnet import AlexNet
 from siamtrack.models.backbones.efficientnet import EfficientNetLite0
-from siamtrack.models.config import ModelConfig
-from siamtrack.models.correlation import CorrelationBranch, fuse
+from siamtrack.models.backbones.mobilenet import MobileNetV2
+from siamtrack.models.backbones.resnet import ResNet
+from siamtrack.models.backbones.timm import TimmBackbone
+from siamtrack.models.config import BackboneConfig, ModelConfig
+from siamtrack.models.mask import MaskBranch
 from siamtrack.models.neck import Neck, center_cut
+from siamtrack.models.prediction import Prediction
+from siamtrack.models.rpn import DepthwiseRPN, UpChannelRPN
+
+Backbone = AlexNet | EfficientNetLite0 | MobileNetV2 | ResNet | TimmBackbone
 
 
 class SiameseRPN(nn.Module):
-    """SiamRPN++ (Li et al., CVPR 2019, figure 3): layer-wise aggregated, depth-wise correlated proposals.
+    """SiamRPN, DaSiamRPN, SiamRPN++ or SiamMask (Li et al., CVPR 2019, figure 3; Wang et al., CVPR 2019, figure 2).
 
     The module holds weights only. What belongs to a target, its correlation kernels, is returned by
     :meth:`template` and handed to :meth:`search`.
@@ -19,58 +27,85 @@ class SiameseRPN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        backbone, head = config.backbone, config.head
-        self.backbone = EfficientNetLite0(backbone.stages, backbone.mean, backbone.std)
-        levels = len(self.backbone.channels)
-        self.neck = Neck(self.backbone.channels, head.width)
-        anchors = config.anchors.per_cell
-        self.cls = nn.ModuleList(CorrelationBranch(head.width, 2 * anchors, head.separable) for _ in range(levels))
-        self.loc = nn.ModuleList(CorrelationBranch(head.width, 4 * anchors, head.separable) for _ in range(levels))
-        self.cls_weights = nn.Parameter(torch.ones(levels))
-        self.loc_weights = nn.Parameter(torch.ones(levels))
+        head, anchors = config.head, config.anchors.per_cell
+        finer = config.mask.stages if config.mask else ()
+        self.backbone = build_backbone(config.backbone, (*finer, *config.backbone.stages))
+        channels = self.backbone.channels[len(finer) :]
+        self.neck = Neck(channels, head.widths) if head.adjust else None
+        self.rpn: DepthwiseRPN | UpChannelRPN
+        if head.kind == "upchannel":
+            self.rpn = UpChannelRPN(head.widths[0], anchors)
+        else:
+            self.rpn = DepthwiseRPN(head.widths, anchors, head.weighted, head.separable)
+        self.mask = MaskBranch(head.widths[-1], self.backbone.channels[: len(finer)]) if config.mask else None
+
+    def features(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the head's levels and the finer features of the mask branch (none without one).
+
+        Shapes: image [B, 3, S, S], BGR 0..255; levels L times [B, C, n, n].
+        """
+        backbone = self.config.backbone
+        if (backbone.mean, backbone.std) != (0, 1):
+            image = (image - backbone.mean) / backbone.std
+        outputs = self.backbone(image)
+        finer, levels = outputs[: -len(backbone.stages)], outputs[-len(backbone.stages) :]
+        return (self.neck(levels) if self.neck else levels), finer
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the target's correlation kernels: one of each level for classification, then for regression.
+        """Return the target's correlation kernels: the head's, and last the mask branch's.
 
-        Shapes: z [B, 3, template_size, template_size], BGR 0..255; result 2 L times [B, C, k, k] with
-        k = template_cells - 2.
+        Shapes: z [B, 3, template_size, template_size], BGR 0..255; result: arrays [B, ...]; see
+        :meth:`siamtrack.models.rpn.DepthwiseRPN.template`.
         """
-        features = center_cut(self.neck(self.backbone(z)), self.config.template_cells)
-        branches = [*self.cls, *self.loc]
-        return tuple(branch.template(f) for branch, f in zip(branches, features + features, strict=True))
+        levels, _ = self.features(z)
+        if self.neck:
+            levels = center_cut(levels, self.config.template_cells)
+        kernels = self.rpn.template(levels)
+        return (*kernels, self.mask.correlation.template(levels[-1])) if self.mask else kernels
 
-    def search(self, x: Tensor, kernels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return the logits of background and foreground and the box offsets of every anchor.
+    def search(self, x: Tensor, kernels: tuple[Tensor, ...]) -> Prediction:
+        """Return the response to search regions.
 
-        Shapes: x [B, 3, S, S], BGR 0..255; kernels as from :meth:`template`; result: cls [B, 2 A, m, m]
-        (A background channels, then A foreground) and loc [B, 4 A, m, m] (A each of dx, dy, dw, dh).
+        Shapes: x [B, 3, S, S], BGR 0..255; kernels as from :meth:`template`; result: cls [B, 2 A, m, m], loc
+        [B, 4 A, m, m]; context with masks: the correlation [B, C, m, m] and three feature maps, else empty.
         """
-        features = self.neck(self.backbone(x))
-        levels = len(features)
-        cls = [branch(f, k) for branch, f, k in zip(self.cls, features, kernels[:levels], strict=True)]
-        loc = [branch(f, k) for branch, f, k in zip(self.loc, features, kernels[levels:], strict=True)]
-        return fuse(cls, self.cls_weights), fuse(loc, self.loc_weights)
+        levels, finer = self.features(x)
+        if not self.mask:
+            cls, loc = self.rpn(levels, kernels)
+            return Prediction(cls, loc)
+        cls, loc = self.rpn(levels, kernels[:-1])
+        return Prediction(cls, loc, (self.mask.correlation.correlate(levels[-1], kernels[-1]), *finer))
 
-    def forward(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, x: Tensor) -> Prediction:
         """Template and search in one, for training. Shapes as in :meth:`template` and :meth:`search`."""
         return self.search(x, self.template(z))
 
 
-def build(config: ModelConfig) -> SiameseRPN:
-    """Return the network that ``config`` describes, with weights drawn at random."""
-    return SiameseRPN(config)
+def build_backbone(config: BackboneConfig, stages: tuple[int, ...]) -> Backbone:
+    """Return the trunk with the features of ``stages``, in this order."""
+    match config.name:
+        case "alexnet":
+            return AlexNet(config.width)
+        case "efficientnet_lite0":
+            return EfficientNetLite0(stages)
+        case "mobilenetv2":
+            return MobileNetV2(config.width, stages)
+        case "timm":
+            return TimmBackbone(config.model, stages)
+        case "resnet18" | "resnet34" | "resnet50":
+            return ResNet(int(config.name.removeprefix("resnet")), stages)
 
 
-def count_gmac(model: SiameseRPN) -> tuple[float, float]:
-    """Return the billions of multiply-accumulate operations of a template and of a search crop.
+def count_gmac(model: SiameseRPN, search_size: int) -> tuple[float, float]:
+    """Return the billions of multiply-accumulate operations of a template and of a search crop of ``search_size``.
 
-    Counted by torch's flop counter, which counts convolutions and matrix products, two operations each.
+    Counted by torch's flop counter, which counts convolutions and matrix products, two operations each. A mask is
+    not counted: it is drawn for one cell only.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     device = next(model.parameters()).device
-    sizes = model.config.template_size, model.config.search_size
-    z, x = (torch.zeros(1, 3, size, size, device=device) for size in sizes)
+    z, x = (torch.zeros(1, 3, size, size, device=device) for size in (model.config.template_size, search_size))
     counts = []
     with torch.no_grad():
         with FlopCounterMode(display=False) as counter:

@@ -66,8 +66,11 @@ def load(name: str, settings: Iterable[str] = ()) -> Preset:
     Raises:
         UserError: no such preset or file, unknown sections, or a setting that is not key=value.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _HERE / "presets" / f"{name}.yaml"
-    if path.parent == _HERE / "presets" and path.stem not in names():
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    elif name in names():
+        path = _HERE / "presets" / f"{name}.yaml"
+    else:
         raise UserError(f"there is no model {name!r}{nearest(name, names())} (known: {', '.join(names())})")
     return _preset(override(read_yaml(path), settings), path.name)
 

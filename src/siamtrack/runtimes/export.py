@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -12,23 +12,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from siamtrack.errors import UserError
 from siamtrack.files import atomic
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.models.zoo import Preset
+from siamtrack.tracking.config import TrackingConfig
 
 OPSET = 18
 
 
-class _Patches(nn.Module):
-    """A function of images as a module of its own that takes uint8 patches in OpenCV's layout."""
+class _Template(nn.Module):
+    """The template function on patches in OpenCV's layout."""
 
-    def __init__(self, model: SiameseRPN, function: Callable[..., tuple[Tensor, ...]]) -> None:
+    def __init__(self, model: SiameseRPN) -> None:
         super().__init__()
-        self.model, self.function = model, function
+        self.model = model
 
-    def forward(self, patch: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
-        image = patch.permute(0, 3, 1, 2).float()  # [1, 3, S, S]
-        return self.function(image, kernels) if kernels else self.function(image)
+    def forward(self, patch: Tensor) -> tuple[Tensor, ...]:
+        return self.model.template(_image(patch))
+
+
+class _Search(nn.Module):
+    """The search function on patches in OpenCV's layout."""
+
+    def __init__(self, model: SiameseRPN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, patch: Tensor, *kernels: Tensor) -> tuple[Tensor, Tensor]:
+        prediction = self.model.search(_image(patch), kernels)
+        return prediction.cls, prediction.loc
+
+
+def _image(patch: Tensor) -> Tensor:
+    """Return [1, S, S, 3] uint8 as [1, 3, S, S] float."""
+    return patch.permute(0, 3, 1, 2).float()
 
 
 def fold_batch_norm(model: SiameseRPN) -> SiameseRPN:
@@ -52,18 +70,22 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> tuple[Path, Pa
     The preset travels in the files' metadata. ``model`` is folded in place.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: the network has masks, or a file cannot be written.
     """
+    if model.mask:
+        raise UserError(f"{preset.name} has masks, which are not exported; run it with torch")
+    tracking = preset.section("tracking", TrackingConfig)
     fold_batch_norm(model)
     config = model.config
     z = torch.zeros(1, config.template_size, config.template_size, 3, dtype=torch.uint8)
-    x = torch.zeros(1, config.search_size, config.search_size, 3, dtype=torch.uint8)
+    size = tracking.search_size or config.search_size
+    x = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     with torch.no_grad():
-        kernels = _Patches(model, model.template)(z)
+        kernels = _Template(model)(z)
     names = [f"kernels_{index}" for index in range(len(kernels))]
     template, search = (stem.with_name(f"{stem.name}.{part}.onnx") for part in ("template", "search"))
-    _export(_Patches(model, model.template), (z,), ["patch"], names, preset, template)
-    _export(_Patches(model, model.search), (x, *kernels), ["patch", *names], ["cls", "loc"], preset, search)
+    _export(_Template(model), (z,), ["patch"], names, preset, template)
+    _export(_Search(model), (x, *kernels), ["patch", *names], ["cls", "loc"], preset, search)
     return template, search
 
 

@@ -10,19 +10,18 @@ from siamtrack.runtimes.onnx_runtime import OnnxNetwork
 from siamtrack.tracking.network import Network
 
 Runtime = Literal["auto", "onnx", "torch"]
+CHECKPOINTS = (".pth", ".pt", ".model", ".ckpt", ".tar")
 
 
 def load_network(
-    model: str | Path = zoo.DEFAULT,
-    device: str = "cpu",
-    runtime: Runtime = "auto",
-    threads: int | None = None,
+    model: str | Path = zoo.DEFAULT, device: str = "cpu", runtime: Runtime = "auto", threads: int | None = None
 ) -> tuple[Network, zoo.Preset]:
     """Return the network called ``model`` and its preset.
 
     Args:
-        model: the name of a model of this package, or the path of a ``.safetensors`` file or of either file of
-            a pair ``.template.onnx`` / ``.search.onnx``.
+        model: the name of a model of this package, or the path of a ``.safetensors`` file, of either file of a pair
+            ``.template.onnx`` / ``.search.onnx``, or of a PyTorch checkpoint of PySOT, SiamMask or DaSiamRPN, which is
+            converted and kept in a cache.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         runtime: ``auto`` takes ONNX Runtime on a CPU, where there are ONNX files, and torch otherwise.
         threads: threads of the CPU; None for one a core.
@@ -32,10 +31,10 @@ def load_network(
     """
     if runtime not in get_args(Runtime):
         raise UserError(f"unknown runtime {runtime!r}; expected one of {', '.join(get_args(Runtime))}")
-    if threads is not None and threads < 1:
-        raise UserError(f"threads {threads}: expected 1 or more")
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UserError(f"threads {threads}: expected 1 to 1024")
     path = _weight_file(str(model), prefer_onnx=device == "cpu" and runtime != "torch")
-    if path.name.endswith(".onnx"):
+    if path.suffix == ".onnx":
         if device != "cpu" or runtime == "torch":
             raise UserError(
                 f"{path} runs with ONNX Runtime on the CPU; for {device} with torch give a .safetensors file"
@@ -49,19 +48,22 @@ def load_network(
 
 
 def _weight_file(model: str, prefer_onnx: bool) -> Path:
-    if model.endswith((".safetensors", ".onnx")):
-        if not Path(model).is_file():
+    path = Path(model)
+    if path.suffix in (".safetensors", ".onnx", *CHECKPOINTS):
+        if not path.is_file():
             raise UserError(f"there is no file {model}")
-        return Path(model)
-    if Path(model).suffix in (".pth", ".pt", ".ckpt", ".tar", ".pkl", ".bin"):
-        raise UserError(f"{model} is not read, for such a file can hold code; give a .safetensors or .onnx file")
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"{model} is a preset without weights; train it with 'siamtrack train {model}'")
     preset = zoo.load(model)
-    suffixes = (".search.onnx", ".safetensors") if prefer_onnx else (".safetensors",)
-    for suffix in suffixes:
-        path = zoo.weights(preset.name, suffix)
-        if path:
-            return path
-    raise UserError(f"model {model} has no weights here; train it with 'siamtrack train {model}'")
+    for suffix in (".search.onnx", ".safetensors") if prefer_onnx else (".safetensors",):
+        shipped = zoo.weights(preset.name, suffix)
+        if shipped:
+            return shipped
+    raise UserError(
+        f"the weights of {model} are not in the package; convert a published checkpoint with 'siamtrack convert', "
+        f"or train it with 'siamtrack train {model}', and give the file"
+    )
 
 
 def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, zoo.Preset]:
@@ -69,11 +71,13 @@ def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, 
         raise UserError(f"{path.name} on {device} needs PyTorch; pip install 'siamtrack[torch]'")
     import torch
 
-    from siamtrack.runtimes import torch_runtime
+    from siamtrack.runtimes import checkpoints, torch_runtime
 
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
+    if path.suffix in CHECKPOINTS:
+        path = checkpoints.convert_to_cache(path)
     network, preset = torch_runtime.load(path)
     return torch_runtime.TorchNetwork(network, place), preset
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
+from siamtrack.models.prediction import Prediction
 from siamtrack.tracking.network import Patches
 
 Arrays = tuple[NDArray[np.float32], ...]
@@ -28,28 +29,40 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors only
-        self._template = _session(stem.with_name(f"{stem.name}.template.onnx"), options)
-        self._search = _session(stem.with_name(f"{stem.name}.search.onnx"), options)
-        path = f"{stem.name}.search.onnx"
+        template, search = (stem.with_name(f"{stem.name}.{part}.onnx") for part in ("template", "search"))
+        self._template, self._search = _session(template, options), _session(search, options)
         metadata = self._search.get_modelmeta().custom_metadata_map
         if "siamtrack" not in metadata:
-            raise UserError(f"{path} was not exported by siamtrack: it does not say which model it is")
-        self.preset = zoo.from_json(metadata["siamtrack"], path)
+            raise UserError(f"{search} was not exported by siamtrack: it does not say which model it is")
+        self.preset = zoo.from_json(metadata["siamtrack"], search.name)
+        kernels = [entry.name for entry in self._template.get_outputs()]
         self._inputs = [entry.name for entry in self._search.get_inputs()]
+        if self._inputs != ["patch", *kernels] or metadata != self._template.get_modelmeta().custom_metadata_map:
+            raise UserError(f"{template} and {search} do not belong together; export the model again")
+        self._search_size = self._search.get_inputs()[0].shape[1]
 
     def template(self, patches: Patches) -> Arrays:
         """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
         return _stack([self._template.run(None, {"patch": patch[None]}) for patch in patches])
 
-    def search(self, patches: Patches, features: Arrays) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def search(self, patches: Patches, features: Arrays) -> Prediction:
         """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
+        if patches.shape[1] != self._search_size:
+            raise UserError(
+                f"the ONNX graph takes search regions of {self._search_size} pixels, not {patches.shape[1]}; export it "
+                "with these parameters of tracking, or use torch"
+            )
         outputs = []
         for index in range(len(patches)):
             one = slice(index, index + 1)
             values = [patches[one], *(feature[one] for feature in features)]
             outputs.append(self._search.run(None, dict(zip(self._inputs, values, strict=True))))
         cls, loc = _stack(outputs)
-        return cls, loc
+        return Prediction(cls, loc)
+
+    def draw(self, context: Arrays, cell: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Raise, for masks are not exported."""
+        raise UserError("masks need PyTorch: the ONNX graphs give boxes only; take the .safetensors file")
 
 
 def _stack(outputs: list[list[NDArray[np.float32]]]) -> Arrays:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -11,7 +13,8 @@ from torch import Tensor
 from siamtrack.errors import UserError
 from siamtrack.files import atomic
 from siamtrack.models import zoo
-from siamtrack.models.siamese import SiameseRPN, build
+from siamtrack.models.prediction import Prediction
+from siamtrack.models.siamese import SiameseRPN
 from siamtrack.tracking.network import Array, Patches
 
 
@@ -35,9 +38,23 @@ class TorchNetwork:
         return self.model.template(self._images(patches))
 
     @torch.inference_mode()
-    def search(self, patches: Patches, features: tuple[Array, ...]) -> tuple[Array, Array]:
+    def search(self, patches: Patches, features: tuple[Array, ...]) -> Prediction:
         """See :class:`~siamtrack.tracking.network.Network`."""
         return self.model.search(self._images(patches), features)
+
+    @torch.inference_mode()
+    def draw(self, context: tuple[Array, ...], cell: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~siamtrack.tracking.network.Network`.
+
+        Raises:
+            UserError: the network has no mask branch.
+        """
+        if self.model.mask is None:
+            raise UserError("this model gives boxes only; for masks take a SiamMask model")
+        row, column = torch.from_numpy(cell).to(self.device).T
+        target = torch.arange(len(cell), device=self.device)
+        masks: NDArray[np.float32] = self.model.mask.draw(context, target, row, column).cpu().numpy()
+        return masks
 
     def _images(self, patches: Patches) -> Tensor:
         """Return [B, S, S, 3] uint8 as [B, 3, S, S] float on the device."""
@@ -55,11 +72,11 @@ def save(path: Path, model: SiameseRPN, preset: zoo.Preset) -> None:
         save_file(tensors, temporary, {"siamtrack": preset.to_json()})
 
 
-def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
-    """Return the network in a .safetensors file and its preset.
+def read(path: Path) -> tuple[dict[str, Tensor], zoo.Preset]:
+    """Return the weights and the preset in a .safetensors file.
 
     Raises:
-        UserError: no such file, it is damaged, was not written by siamtrack, or its weights do not fit.
+        UserError: no such file, it is damaged, or was not written by siamtrack.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}")
@@ -67,15 +84,35 @@ def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not a usable safetensors file: {error}") from None
     if "siamtrack" not in metadata:
         raise UserError(f"{path} was not written by siamtrack: it does not say which model it is")
-    preset = zoo.from_json(metadata["siamtrack"], str(path))
-    model = build(preset.model)
+    return tensors, zoo.from_json(metadata["siamtrack"], str(path))
+
+
+def load_weights(model: SiameseRPN, path: Path) -> zoo.Preset:
+    """Load a .safetensors file into ``model`` and return its preset.
+
+    Raises:
+        UserError: see :func:`read`, or the weights do not fit.
+    """
+    tensors, preset = read(path)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         detail = str(error).split("\n")[1].strip()
-        raise UserError(f"{path} does not hold the weights of {preset.name}: {detail}") from None
+        raise UserError(f"{path} does not hold the weights of this model: {detail}") from None
+    return preset
+
+
+def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
+    """Return the network in a .safetensors file and its preset.
+
+    Raises:
+        UserError: see :func:`read`, or the weights do not fit the preset.
+    """
+    _, preset = read(path)
+    model = SiameseRPN(preset.model)
+    load_weights(model, path)
     return model.eval(), preset

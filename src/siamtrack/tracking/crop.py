@@ -4,24 +4,13 @@ Coordinates are continuous: pixel i covers [i, i + 1), its middle is i + 0.5.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.tracking.network import Patches
-
-Frame = NDArray[np.uint8]
-
-
-class Window(NamedTuple):
-    """The square of the frame that a crop shows: B windows of whole pixels."""
-
-    center: NDArray[np.float64]
-    """[B, 2] x, y in pixels of the frame."""
-    side: NDArray[np.float64]
-    """[B] in pixels of the frame."""
+from siamtrack.video.image import Image
 
 
 def context_side(size: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,40 +24,52 @@ def context_side(size: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def crop(
-    frames: Sequence[Frame],
+    frames: Sequence[Image],
     center: NDArray[np.float64],
     side: NDArray[np.float64],
     output: int,
     fill: NDArray[np.uint8],
-) -> tuple[Patches, Window]:
-    """Cut one square out of each frame and resize it.
+    legacy: bool = False,
+) -> Patches:
+    """Cut one square out of each frame and resize it, bilinearly.
 
-    The square is moved and rounded to whole pixels, as in PySOT; the window that results is returned, so that
-    the tracker can calculate with what the network really saw.
+    Pixel u of the result shows the point center + (u + 0.5 - output / 2) side / output of the frame, as in training.
+    With ``legacy`` the square is first moved and rounded to whole pixels, as PySOT does.
 
-    Shapes: frames B times [H, W, 3]; center [B, 2] and side [B] in pixels of the frame; fill [B, 3], the
-    colour outside the frame; result: patches [B, output, output, 3], window.
+    Shapes: frames B times [H, W, 3]; center [B, 2] and side [B] in pixels of the frame; fill [B, 3], the colour outside
+    the frame; result [B, output, output, 3].
     """
-    sides = np.maximum(np.rint(side), 1).astype(int)
-    corners = np.floor(center - sides[:, None] / 2 + 0.5).astype(int)
-    patches = np.empty((len(sides), output, output, 3), np.uint8)
-    for index, (frame, (left, top), length) in enumerate(zip(frames, corners.tolist(), sides.tolist(), strict=True)):
-        square = _square(frame, left, top, length, fill[index])
-        cv2.resize(square, (output, output), dst=patches[index], interpolation=cv2.INTER_LINEAR)
-    return patches, Window(corners + sides[:, None] / 2, sides.astype(float))
+    patches = np.empty((len(side), output, output, 3), np.uint8)
+    cut = _cut_whole_pixels if legacy else _cut
+    for index, frame in enumerate(frames):
+        cut(frame, center[index], float(side[index]), fill[index].tolist(), patches[index])
+    return patches
 
 
-def _square(frame: Frame, left: int, top: int, side: int, fill: NDArray[np.uint8]) -> Frame:
-    """Return ``frame[top : top + side, left : left + side]`` with ``fill`` where that lies outside."""
+def _cut(frame: Image, center: NDArray[np.float64], side: float, fill: list[int], patch: NDArray[np.uint8]) -> None:
+    """Write the window of ``frame`` into ``patch`` [S, S, 3]."""
+    size = patch.shape[0]
+    step = side / size
+    left, top = center - side / 2 + step / 2 - 0.5  # the middle of the first pixel, counted in whole pixels
+    matrix = np.array([[step, 0, left], [0, step, top]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cv2.warpAffine(frame, matrix, (size, size), patch, flags, cv2.BORDER_CONSTANT, fill)
+
+
+def _cut_whole_pixels(
+    frame: Image, center: NDArray[np.float64], side: float, fill: list[int], patch: NDArray[np.uint8]
+) -> None:
+    """Write the window of ``frame`` into ``patch`` [S, S, 3] as PySOT's get_subwindow does, pixel for pixel."""
+    size, length = patch.shape[0], max(round(side), 1)
     height, width = frame.shape[:2]
+    left, top = np.floor(center - length / 2).astype(int).tolist()
     x1, y1 = min(max(left, 0), width), min(max(top, 0), height)
-    x2, y2 = max(min(left + side, width), x1), max(min(top + side, height), y1)
-    inside = frame[y1:y2, x1:x2]
-    if inside.shape[:2] == (side, side):
-        return inside
-    if not inside.size:
-        return np.full((side, side, 3), fill)
-    before, after = (y1 - top, x1 - left), (top + side - y2, left + side - x2)
-    borders = (before[0], after[0], before[1], after[1])
-    square: Frame = cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT, value=fill.tolist())
-    return square
+    x2, y2 = max(min(left + length, width), x1), max(min(top + length, height), y1)
+    square = frame[y1:y2, x1:x2]
+    if not square.size:
+        patch[:] = fill
+        return
+    if square.shape[:2] != (length, length):
+        borders = (y1 - top, top + length - y2, x1 - left, left + length - x2)
+        square = cv2.copyMakeBorder(square, *borders, cv2.BORDER_CONSTANT, value=fill)
+    cv2.resize(square, (size, size), dst=patch, interpolation=cv2.INTER_LINEAR)

@@ -27,8 +27,8 @@ def decode(cls: Array, loc: Array, anchors: Array) -> Candidates:
     background, foreground = _split(xp, cls, 2, batch)
     dx, dy, dw, dh = _split(xp, loc, 4, batch)
     cx, cy, w, h = (anchors[:, index] for index in range(4))
-    # exp of a wild regression must not overflow; e^4 anchors are larger than any search region.
-    boxes = [dx * w + cx, dy * h + cy, xp.exp(xp.clip(dw, None, 4.0)) * w, xp.exp(xp.clip(dh, None, 4.0)) * h]
+    # A wild regression must not overflow; 55 anchors, or a 55th of one, is beyond any search region or object.
+    boxes = [dx * w + cx, dy * h + cy, xp.exp(xp.clip(dw, -4.0, 4.0)) * w, xp.exp(xp.clip(dh, -4.0, 4.0)) * h]
     scores = 1 / (1 + xp.exp(xp.clip(background - foreground, -80.0, 80.0)))  # softmax over the two classes
     return Candidates(xp.stack(boxes, axis=-1), scores)
 

@@ -40,7 +40,7 @@ class OptimizerConfig(Config):
     """Largest norm of the gradient."""
     backbone_lr: float = Field(0.1, ge=0)
     """The trunk's rate as a share of the head's."""
-    backbone_stages: tuple[int, ...] = (4, 5)
+    backbone_stages: tuple[NonNegativeInt, ...] = (4, 5)
     """Stages of the trunk that are trained."""
     backbone_from: float = Field(0.5, ge=0, le=1)
     """Share of the steps after which the trunk is trained; before that it is frozen."""
@@ -49,7 +49,7 @@ class OptimizerConfig(Config):
 
 
 class ValidationConfig(Config):
-    """How training is watched: tracking runs with the averaged weights."""
+    """How training is watched: tracking runs with the averaged weights. May change within a run."""
 
     every: PositiveInt = 1000
     """Steps between validations."""
@@ -70,11 +70,21 @@ class TrainConfig(Config):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig = ValidationConfig()
+    stage: Literal["all", "refine"] = "all"
+    """``all``: boxes and, with a mask branch, its coarse masks. ``refine``: only the mask branch, by its refined masks
+    (SiamMask's second stage); everything else keeps the weights of ``start``."""
+    start: str = ""
+    """A .safetensors file to start from, instead of random weights and ``pretrained``."""
+    pretrained: str = ""
+    """Weights that the trunk starts from: ``imagenet`` (efficientnet_lite0 only, from a package), or a file: a state
+    dict in torchvision's layout (ResNet), or with the trunk's own names (AlexNet, MobileNetV2)."""
     steps: PositiveInt = 4000
     """Steps of the optimizer."""
     batch: PositiveInt = 128
     """Pairs a step."""
-    seed: NonNegativeInt = 0
+    masks_per_pair: PositiveInt = 4
+    """At most so many cells of a pair, on average, give a mask loss."""
+    seed: int = Field(0, ge=0, lt=2**31)
     """Decides all that is random."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Precision of convolutions on a GPU (autocast); a CPU always computes in fp32."""
@@ -84,5 +94,3 @@ class TrainConfig(Config):
     """Steps between lines of the log."""
     checkpoint_every: PositiveInt = 1000
     """Steps between checkpoints."""
-    pretrained: bool = True
-    """Start the trunk from ImageNet weights."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -11,15 +12,14 @@ class TrainLog:
 
     Args:
         folder: the run's folder.
-        step: the first step that will be logged; lines of later steps (of a run that went on without leaving a
-            checkpoint) are dropped, so that the log has each step once.
+        step: how many steps are done; lines of later steps (of a run that went on without leaving a checkpoint) are
+            dropped, so that the log has each step once.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / "log.jsonl"
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self._path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [row for row in read_log(folder) if row["step"] <= step]
+        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         self._board = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
@@ -33,3 +33,15 @@ class TrainLog:
     def close(self) -> None:
         """Flush the event files."""
         self._board.close()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``log.jsonl``; none without one. A row that was cut off is left out."""
+    path = folder / "log.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

@@ -1,4 +1,7 @@
-"""The recipe: how a SiamRPN++ is trained, to be read from top to bottom (SiamRPN++, sections 3.1 and 4.1)."""
+"""The recipe: how a network of the family is trained, to be read from top to bottom.
+
+Sources: SiamRPN++, sections 3.1 and 4.1; SiamMask, section 4.1; DaSiamRPN, section 3.2 (negative pairs).
+"""
 
 import copy
 import math
@@ -15,19 +18,23 @@ from siamtrack.data.augment import Augmenter, Batch
 from siamtrack.data.index import read_index
 from siamtrack.data.pack import load_pack
 from siamtrack.data.pairs import PairSampler
-from siamtrack.data.targets import assign
+from siamtrack.data.targets import Targets, assign
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.models.losses import LossConfig, classification_loss, overlaps, regression_loss
-from siamtrack.models.siamese import SiameseRPN, build
-from siamtrack.runtimes.torch_runtime import TorchNetwork, save
+from siamtrack.models.losses import classification_loss, mask_loss, overlaps, regression_loss
+from siamtrack.models.mask import MaskBranch, cut_targets
+from siamtrack.models.prediction import Prediction
+from siamtrack.models.siamese import SiameseRPN
+from siamtrack.runtimes.torch_runtime import TorchNetwork, load_weights, save
 from siamtrack.tracking.anchors import anchor_grid
+from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.decode import decode
-from siamtrack.tracking.shortterm import ShortTerm, TrackingConfig
 from siamtrack.train.checkpoint import load_checkpoint, save_checkpoint
-from siamtrack.train.config import OptimizerConfig, TrainConfig
+from siamtrack.train.config import TrainConfig
 from siamtrack.train.log import TrainLog
-from siamtrack.train.schedule import rate, set_frozen, trained_stages
+from siamtrack.train.pretrained import load_backbone
+from siamtrack.train.schedule import head_parts, rate, set_frozen, trained_stages
 from siamtrack.train.validation import held_clips, read_clips, validate
 
 
@@ -52,65 +59,80 @@ class Training:
         self.tracking = preset.section("tracking", TrackingConfig)
         if not config.data.root:
             raise UserError(f"{preset.origin}: train.data.root is not set; add --set train.data.root=FOLDER")
+        if config.stage == "refine" and not (preset.model.mask and config.start):
+            raise UserError(
+                "train.stage refine needs a model with masks and train.start, the weights of the first stage"
+            )
         torch.manual_seed(config.seed)
-        self.model = build(preset.model)
-        if config.pretrained:
-            self.model.backbone.load_imagenet()
+        self.model = SiameseRPN(preset.model)
+        if config.start:
+            load_weights(self.model, Path(config.start))
+        elif config.pretrained:
+            load_backbone(self.model.backbone, config.pretrained)
         self.model.to(self.device)
 
-        index = read_index(Path(config.data.root))
-        index, held = index.split(config.data.holdout)
-        pack = load_pack(index, config.data.canvas, device)
-        sizes = preset.model.template_size, preset.model.search_size
+        index, held = read_index(Path(config.data.root)).split(config.data.holdout)
+        if not len(index):
+            raise UserError("train.data.holdout leaves nothing to train on")
         self.index = index
-        self.sampler = PairSampler(index, config.sampling, preset.model.template_size)
-        self.augmenter = Augmenter(index, pack, *sizes)
-        cells = preset.model.response_cells(preset.model.search_size)
-        self.anchors = torch.from_numpy(anchor_grid(preset.model.anchors, cells)).float().to(self.device)
+        sizes = preset.model.template_size, preset.model.search_size
+        self.sampler = PairSampler(index, config.sampling, sizes[0])
+        pack = load_pack(index, config.data.canvas, device)
+        self.augmenter = Augmenter(index, pack, *sizes, with_masks=preset.model.mask is not None)
+        self.cells = preset.model.response_cells(sizes[1])
+        self.anchors = torch.from_numpy(anchor_grid(preset.model.anchors, self.cells)).float().to(self.device)
         self.clips = {"sequences": read_clips(config.validation)}
         if len(held):
             self.clips["held"] = held_clips(held, load_pack(held, config.data.canvas, "cpu"), config.seed)
         self.clips = {name: clips for name, clips in self.clips.items() if clips}
 
-        self.optimizer = make_optimizer(self.model, config.optimizer)
+        self.optimizer = make_optimizer(self.model, config)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.step, self.best = 0, -math.inf
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "checkpoint.pt").is_file():
             self._resume(load_checkpoint(folder / "checkpoint.pt"))
 
-    def run(self, on_step: Callable[[int, dict[str, float]], None] = lambda step, numbers: None) -> dict[str, float]:
-        """Train to the end and return the last validation's numbers.
+    def run(self, on_step: Callable[[int, dict[str, float]], bool] = lambda step, numbers: True) -> dict[str, float]:
+        """Train to the end and return the latest numbers.
 
         Args:
-            on_step: called with the number of finished steps and the latest numbers.
+            on_step: called with the number of finished steps and the latest numbers; when it returns False, the run
+                is saved and ends.
+
+        Raises:
+            UserError: the loss is not finite any more; the last checkpoint stays.
         """
         config, log = self.config, TrainLog(self.folder, self.step)
         numbers: dict[str, float] = {}
         sums: dict[str, Tensor] = {}
-        began, counted = perf_counter(), 0
-        while self.step < config.steps:
+        began, counted, going = perf_counter(), 0, True
+        while self.step < config.steps and going:
             losses = self._train_step()
             self.step += 1
             counted += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
-            if self.step % config.log_every == 0 or self.step == config.steps:
+            last = self.step == config.steps
+            if self.step % config.log_every == 0 or last:
                 means = {name: value.item() / counted for name, value in sums.items()}  # waits for the device
+                if not math.isfinite(means["loss"]):
+                    raise UserError(
+                        f"training diverged before step {self.step}: the loss is {means['loss']}; "
+                        "try a lower train.optimizer.lr (the last checkpoint was kept)"
+                    )
                 means["lr"] = rate(self.step - 1, config.steps, config.optimizer)
                 means["pairs_per_second"] = counted * config.batch / (perf_counter() - began)
                 log.write(self.step, "train", means)
                 numbers |= means
                 sums, counted, began = {}, 0, perf_counter()
-            if self.step % config.validation.every == 0 or self.step == config.steps:
-                paused = perf_counter()
+            paused = perf_counter()
+            if self.step % config.validation.every == 0 or last:
                 numbers |= self._validate(log)
-                began += perf_counter() - paused
-            if self.step % config.checkpoint_every == 0 or self.step == config.steps:
-                paused = perf_counter()
+            going = on_step(self.step, numbers)
+            if self.step % config.checkpoint_every == 0 or last or not going:
                 self._save()
-                began += perf_counter() - paused
-            on_step(self.step, numbers)
+            began += perf_counter() - paused
         log.close()
         return numbers
 
@@ -121,10 +143,10 @@ class Training:
         batch = self.augmenter.batch(pairs)
         generator = torch.Generator(self.device).manual_seed((config.seed << 32) + self.step)
 
-        set_frozen(self.model, self.step, config.steps, config.optimizer)
+        set_frozen(self.model, self.step, config)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            cls, loc = self.model(batch.template, batch.search)
-        losses = self._losses(cls, loc, batch, generator)
+            prediction = self.model(batch.template, batch.search)
+            losses = self._losses(prediction, batch, generator)
 
         lr = rate(self.step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
@@ -140,11 +162,11 @@ class Training:
     def _bf16(self) -> bool:
         return self.config.precision == "bf16" and self.device.type == "cuda"
 
-    def _losses(self, cls: Tensor, loc: Tensor, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the parts of the loss and their weighted sum as ``loss``."""
-        weights: LossConfig = self.config.loss
-        stride = self.preset.model.anchors.stride
-        boxes, scores = decode(cls.float(), loc.float(), self.anchors)
+    def _losses(self, prediction: Prediction, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the parts of the loss, and as ``loss`` their weighted sum."""
+        weights, stride = self.config.loss, self.preset.model.anchors.stride
+        cls, loc = prediction.cls.float(), prediction.loc.float()
+        boxes, scores = decode(cls, loc, self.anchors)
         target = assign(
             batch.box, batch.negative, self.anchors, stride, scores.detach(), self.config.targets, generator
         )
@@ -154,13 +176,31 @@ class Training:
             "cls": classification_loss(cls, target.label, wanted),
             "loc": regression_loss(loc, target.offset, target.weight, weights.regression),
             "giou": ((1 - giou) * target.weight).sum() / len(giou),
-            # Not a loss: the mean overlap of the positives' boxes.
-            "iou": (iou.detach() * target.weight).sum() / (target.weight.sum(1) > 0).sum().clamp(min=1),
         }
-        losses["loss"] = sum(
-            getattr(weights, name) * losses[name] for name in ("cls", "loc", "giou") if getattr(weights, name)
-        )
+        if self.model.mask:
+            losses["mask"] = self._mask_loss(self.model.mask, prediction, batch, target, generator)
+        counted = {"mask"} if self.config.stage == "refine" else losses.keys()
+        parts = [getattr(weights, name) * losses[name] for name in counted if getattr(weights, name)]
+        losses["loss"] = torch.stack(parts).sum()
+        # Not a loss: the mean overlap of the positives' boxes.
+        losses["iou"] = (iou.detach() * target.weight).sum() / (target.weight.sum(1) > 0).sum().clamp(min=1)
         return losses
+
+    def _mask_loss(
+        self, branch: MaskBranch, prediction: Prediction, batch: Batch, target: Targets, generator: torch.Generator
+    ) -> Tensor:
+        """Return the loss of masks at cells with a positive anchor, of objects that have a mask."""
+        config, model = self.config, self.preset.model
+        positive = (target.label == 1).view(len(batch.box), -1, self.cells, self.cells).any(1)  # [B, m, m]
+        places = (positive & batch.has_mask[:, None, None]).nonzero()  # [K, 3]
+        most = config.masks_per_pair * config.batch
+        order = torch.randperm(len(places), generator=generator, device=self.device)[:most]
+        owner, row, column = places[order].T
+        if config.stage == "refine":
+            logits = branch.draw(prediction.context, owner, row, column)
+        else:
+            logits = branch.coarse(prediction.context[0], owner, row, column)
+        return mask_loss(logits, cut_targets(batch.mask, owner, row, column, self.cells, model.anchors.stride))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -172,18 +212,16 @@ class Training:
 
     def _validate(self, log: TrainLog) -> dict[str, float]:
         """Track with the averaged weights, log how well that went, and keep the best."""
-        core = ShortTerm(TorchNetwork(self.average, str(self.device)), self.preset.model, self.tracking)
+        core = TrackerCore(TorchNetwork(self.average, str(self.device)), self.preset.model, self.tracking)
         numbers = {
-            f"{name}_{key}": value
-            for name, clips in self.clips.items()
-            for key, value in validate(core, clips).items()
+            f"{name}_{key}": value for name, clips in self.clips.items() for key, value in validate(core, clips).items()
         }
         if numbers:
             log.write(self.step, "validation", numbers)
         # Held-out tracks decide where there are any: the sequences are for development.
-        standing = numbers.get("held_auc", numbers.get("sequences_auc", float(self.step)))
-        if standing > self.best:
-            self.best = standing
+        standing = numbers.get("held_auc", numbers.get("sequences_auc"))
+        if standing is None or standing > self.best:
+            self.best = self.best if standing is None else standing
             save(self.folder / "best.safetensors", self.average, self.preset)
         return numbers
 
@@ -226,21 +264,18 @@ class Training:
 
         for name, section in sections.items():
             flatten(f"{name}.", section.model_dump())
-        # These may change: where files are, and how often the run is watched.
-        movable = (
-            "train.data.root",
-            "train.validation.sequences",
-            "train.log_every",
-            "train.checkpoint_every",
-        )
-        return {key: value for key, value in flat.items() if key not in movable}
+        # These may change: where files are, and how the run is watched.
+        movable = ("train.data.root", "train.start", "train.pretrained", "train.validation.", "train.log_every",
+                   "train.checkpoint_every")  # fmt: skip
+        return {key: value for key, value in flat.items() if not key.startswith(movable)}
 
 
-def make_optimizer(model: SiameseRPN, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: SiameseRPN, config: TrainConfig) -> torch.optim.Optimizer:
     """Return the optimizer of all weights that are ever trained, the trunk's with their own share of the rate."""
-    trunk = [p for stage in trained_stages(model, config) for p in stage.parameters()]
-    rest = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
-    groups = [{"params": trunk, "share": config.backbone_lr}, {"params": rest, "share": 1.0}]
-    if config.name == "sgd":
-        return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+    settings = config.optimizer
+    trunk = [p for stage in trained_stages(model, settings) for p in stage.parameters()]
+    rest = [p for part in head_parts(model) for p in part.parameters()]
+    groups = [{"params": trunk, "share": settings.backbone_lr}, {"params": rest, "share": 1.0}]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay)

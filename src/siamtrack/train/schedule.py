@@ -3,7 +3,7 @@
 from torch import nn
 
 from siamtrack.models.siamese import SiameseRPN
-from siamtrack.train.config import OptimizerConfig
+from siamtrack.train.config import OptimizerConfig, TrainConfig
 
 
 def rate(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -19,20 +19,28 @@ def rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return float(config.lr * (config.lr_end / config.lr) ** progress)
 
 
-def set_frozen(model: SiameseRPN, step: int, steps: int, config: OptimizerConfig) -> bool:
-    """Put ``model`` into training mode as it should be at ``step``; return whether the trunk is trained.
+def set_frozen(model: SiameseRPN, step: int, config: TrainConfig) -> None:
+    """Put ``model`` into training mode as it should be at ``step``.
 
     Frozen parts need no gradient and their batch norm keeps its statistics.
     """
-    trained = step >= config.backbone_from * steps and config.backbone_lr > 0
-    model.train()
-    model.backbone.requires_grad_(False).eval()
-    if trained:
-        for module in trained_stages(model, config):
-            module.requires_grad_(True).train(config.backbone_batch_norm)
-    return trained
+    model.requires_grad_(False).eval()
+    if config.stage == "refine":
+        if model.mask:
+            model.mask.requires_grad_(True).train()
+        return
+    for part in head_parts(model):
+        part.requires_grad_(True).train()
+    if step >= config.optimizer.backbone_from * config.steps and config.optimizer.backbone_lr > 0:
+        for stage in trained_stages(model, config.optimizer):
+            stage.requires_grad_(True).train(config.optimizer.backbone_batch_norm)
+
+
+def head_parts(model: SiameseRPN) -> list[nn.Module]:
+    """Return everything but the trunk."""
+    return [part for name, part in model.named_children() if name != "backbone"]
 
 
 def trained_stages(model: SiameseRPN, config: OptimizerConfig) -> list[nn.Module]:
     """Return the stages of the trunk that are trained once it is unfrozen."""
-    return [stage for number, stage in enumerate(model.backbone.stages, 1) if number in config.backbone_stages]
+    return [stage for number, stage in model.backbone.stages().items() if number in config.backbone_stages]

@@ -11,9 +11,10 @@ from siamtrack.data.pack import Pack
 from siamtrack.evaluate.ope import score
 from siamtrack.evaluate.run import decode_all, run_in_step
 from siamtrack.evaluate.sequences import read_sequences
-from siamtrack.tracking.crop import Frame, context_side
-from siamtrack.tracking.shortterm import ShortTerm
+from siamtrack.tracking.core import TrackerCore
+from siamtrack.tracking.crop import context_side
 from siamtrack.train.config import ValidationConfig
+from siamtrack.video.image import Image
 
 _SHORTEST = 8  # frames of a held-out track
 _STEP = 0.15  # standard deviation of the motion between two frames, in context sides
@@ -23,7 +24,7 @@ _STEP = 0.15  # standard deviation of the motion between two frames, in context 
 class Clip:
     """Decoded frames with the object's boxes. Shapes: T frames [H, W, 3], boxes [T, 4] x, y, w, h."""
 
-    frames: list[Frame]
+    frames: list[Image]
     boxes: Boxes
 
 
@@ -61,7 +62,7 @@ def _wander(
 ) -> Clip:
     canvas = pack.images.shape[-1]
     middle = np.full(2, canvas / 2)
-    frames: list[Frame] = []
+    frames: list[Image] = []
     boxes = []
     for number in objects:
         box = index.box[number].astype(float)
@@ -80,7 +81,7 @@ def _wander(
     return Clip(frames, np.array(boxes))
 
 
-def validate(core: ShortTerm, clips: list[Clip]) -> dict[str, float]:
+def validate(core: TrackerCore, clips: list[Clip]) -> dict[str, float]:
     """Return mean success AUC and precision at 20 pixels over ``clips``, tracked in lock-step."""
     predicted = run_in_step(core, [clip.frames for clip in clips], np.stack([clip.boxes[0] for clip in clips]))
     scores = [score(boxes, clip.boxes) for boxes, clip in zip(predicted, clips, strict=True)]

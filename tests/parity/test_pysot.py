@@ -1,0 +1,129 @@
+"""PySOT's recorded outputs, which do not travel with the project: networks, crops, and whole runs in legacy mode."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from siamtrack.models import pysot
+from siamtrack.models.siamese import SiameseRPN
+from siamtrack.runtimes.torch_runtime import TorchNetwork
+from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.core import TrackerCore
+from siamtrack.tracking.crop import context_side, crop
+from siamtrack.tracking.mask import rotated_rectangle
+from tests.conftest import DATA
+from tests.parity.made_up import tensor
+
+GOLDEN = DATA.parent / "golden"
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs PySOT's recorded outputs in {GOLDEN}")
+
+# PySOT's configuration, our preset, and how many frames are compared (all that are recorded, where that is quick).
+RUNS = [
+    ("siamrpn_alex_dwxcorr", "siamrpn_alexnet_dw", 195),
+    ("siamrpn_mobilev2_l234_dwxcorr", "siamrpnpp_mobilenetv2", 40),
+    ("siamrpn_r50_l234_dwxcorr", "siamrpnpp_resnet50", 20),
+    ("siamrpn_r50_l234_dwxcorr_lt", "siamrpnpp_resnet50_lt", 4),
+    ("siamrpn_r50_l234_dwxcorr_lt_switch", "siamrpnpp_resnet50_lt", 10),
+    ("siammask_r50_l3", "siammask_resnet50", 30),
+]
+
+
+def shapes(config: str) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes in a keys_ file."""
+    found = re.findall(r"^(\S+) \(([\d, ]*)\)$", (GOLDEN / f"keys_{config}.txt").read_text(), re.M)
+    return {name: tuple(int(part) for part in numbers.split(",") if part.strip()) for name, numbers in found}
+
+
+def checkpoint(config: str, recorded) -> dict[str, torch.Tensor]:
+    """Return the made-up checkpoint that the recorded outputs belong to."""
+    values = {}
+    for name, shape in shapes(config).items():
+        if name.endswith("num_batches_tracked"):
+            values[name] = torch.zeros(shape, dtype=torch.long)
+        elif "running_" in name:
+            values[name] = torch.from_numpy(recorded[f"bn::{name}"])
+        else:
+            values[name] = tensor(name, shape)
+    return values
+
+
+@pytest.fixture(scope="module")
+def clip():
+    capture, frames = cv2.VideoCapture(str(GOLDEN / "bag.avi")), []
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return frames
+        frames.append(frame)
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: run[0])
+def run(request):
+    name, preset, frames = request.param
+    recorded = np.load(GOLDEN / f"{name}.npz")
+    converted = pysot.convert(checkpoint(name.removesuffix("_switch"), recorded), GOLDEN / name)
+    assert converted.preset.name == preset
+    model = SiameseRPN(converted.preset.model)
+    model.load_state_dict(converted.tensors, strict=False)
+    tracking = converted.preset.section("tracking", TrackingConfig).model_copy(update={"legacy": True})
+    if "confidence_low_high" in recorded:
+        low, high = map(float, recorded["confidence_low_high"])
+        longterm = tracking.longterm.model_copy(update={"low": low, "high": high})
+        tracking = tracking.model_copy(update={"longterm": longterm})
+    return recorded, TorchNetwork(model), converted.preset.model, tracking, frames
+
+
+@pytest.mark.parametrize("config", sorted(path.stem[5:] for path in GOLDEN.glob("keys_*.txt")))
+def test_every_entry_has_its_place(config):
+    """Names map one to one, with the same shapes, in both namings of AlexNet."""
+    wanted = shapes(config)
+    zeros = {name: torch.zeros(shape) for name, shape in wanted.items()}
+    converted = pysot.convert(zeros, GOLDEN / config)
+    ours = {name: tuple(value.shape) for name, value in SiameseRPN(converted.preset.model).state_dict().items()}
+    mapped = {pysot.our_name(name): shape for name, shape in wanted.items()}
+    assert len(mapped) == len(wanted)
+    assert mapped == {name: shape for name, shape in ours.items() if name in mapped}
+    assert {name for name in ours if name not in mapped} == set()
+
+
+def test_crops_are_identical(run, clip):
+    recorded, _, model, _, _ = run
+    x, y, w, h = recorded["init"]
+    center, size = np.array([[x + (w - 1) / 2, y + (h - 1) / 2]]), np.array([[w, h]])
+    fill = np.array([cv2.mean(clip[0])[:3]]).astype(np.uint8)
+    side = context_side(size)
+    (z_size, z_side), (x_size, x_side) = recorded["crop_sizes"]
+    assert (z_size, z_side) == (model.template_size, round(side[0]))
+    assert np.array_equal(crop(clip[:1], center, side, z_size, fill, legacy=True)[0], recorded["z_crop"])
+    assert round(side[0] * x_size / z_size) == x_side
+    region = crop(clip[1:2], center, side * x_size / z_size, x_size, fill, legacy=True)[0]
+    assert np.array_equal(region, recorded["x_crop"])
+
+
+def test_networks_agree(run):
+    recorded, network, *_ = run
+    kernels = network.template(recorded["z_crop"][None])
+    prediction = network.search(recorded["x_crop"][None], kernels)
+    for ours, theirs in ((prediction.cls, recorded["cls"]), (prediction.loc, recorded["loc"])):
+        assert np.abs(ours.numpy() - theirs).max() < 1e-4 * np.abs(theirs).max()
+
+
+def test_runs_agree(run, clip):
+    recorded, network, model, tracking, frames = run
+    core = TrackerCore(network, model, tracking)
+    state = core.init(clip[:1], recorded["init"][None])
+    for number in range(frames):
+        state, found = core.step([clip[number + 1]], state)
+        assert np.abs(found.boxes[0] - recorded["bbox"][number]).max() < 0.01, number
+        assert found.scores[0] == pytest.approx(recorded["score"][number], abs=1e-4), number
+        if "longterm_state" in recorded:
+            assert int(found.lost[0]) == recorded["longterm_state"][number], number
+        if found.masks:
+            assert found.masks[0].sum() == pytest.approx(recorded["mask_sum"][number], rel=1e-4), number
+            corners = rotated_rectangle(found.masks[0] > tracking.mask_threshold, found.boxes[0])
+            theirs = recorded["polygon"][number].reshape(4, 2)
+            nearest = np.linalg.norm(corners[:, None] - theirs[None], axis=2).min(1)  # whichever corner comes first
+            assert nearest.max() < 0.5, number
