@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from siamtrack.cli import options
 from siamtrack.cli.interrupt import until_interrupted
@@ -118,12 +119,13 @@ def _mean(results: list[dict[str, Any]]) -> dict[str, float | None]:
 
 
 def _table(results: Results, means: dict[str, dict[str, float | None]]) -> Table:
-    table = Table("sequence", *map(escape, results), title="success AUC / precision at 20 px")
+    columns = [Column(escape(name), justify="right", min_width=11, overflow="fold") for name in results]
+    table = Table(Column("sequence", no_wrap=True), *columns, box=box.SIMPLE, title="success AUC, precision at 20 px")
     for sequence in next(iter(results.values())):
         cells = (each[sequence] for each in results.values())
-        table.add_row(escape(sequence), *(f"{cell['auc']:.3f} / {cell['precision']:.3f}" for cell in cells))
+        table.add_row(escape(sequence), *(f"{cell['auc']:.3f} {cell['precision']:.3f}" for cell in cells))
     table.add_section()
-    table.add_row("mean", *(f"{mean['auc']:.3f} / {mean['precision']:.3f}" for mean in means.values()))
+    table.add_row("mean", *(f"{mean['auc']:.3f} {mean['precision']:.3f}" for mean in means.values()))
     table.add_row(
         "median update, ms", *("" if m["update_ms"] is None else f"{m['update_ms']:.1f}" for m in means.values())
     )
