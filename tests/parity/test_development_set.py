@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from siamtrack.evaluate.ope import score
+from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.opencv import OpenCVTracker
-from siamtrack.evaluate.run import run_one_pass
-from siamtrack.evaluate.sequences import read_sequences
+from siamtrack.evaluate.protocols import one_pass
 from siamtrack.tracker import Tracker
 from tests.conftest import DATA
 
@@ -21,9 +20,10 @@ def test_the_default_model_reaches_its_bar():
     if hasattr(cv2, "TrackerCSRT"):
         trackers["csrt"] = OpenCVTracker("opencv-csrt")
     aucs = {name: [] for name in trackers}
-    for sequence in read_sequences(SEQUENCES):
+    for sequence in read_dataset("folder", SEQUENCES).sequences:
         for name, tracker in trackers.items():
-            aucs[name].append(score(run_one_pass(tracker, sequence).boxes, sequence.boxes).auc)
+            (result,) = one_pass.run(tracker, sequence)
+            aucs[name].append(one_pass.score_boxes(result.boxes, sequence.boxes)["auc"])
     means = {name: np.mean(values) for name, values in aucs.items()}
     assert means["siamtrack"] >= 0.66
     assert means["siamtrack"] > means.get("csrt", 0)

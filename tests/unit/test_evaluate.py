@@ -3,37 +3,47 @@ import numpy as np
 import pytest
 
 from siamtrack.errors import UserError
-from siamtrack.evaluate.ope import score
+from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.evaluate.datasets.folder import read_boxes
+from siamtrack.evaluate.lockstep import run_in_step
 from siamtrack.evaluate.opencv import OpenCVTracker
-from siamtrack.evaluate.run import run_in_step, run_one_pass
-from siamtrack.evaluate.sequences import read_boxes, read_sequences
+from siamtrack.evaluate.protocols import one_pass
+from siamtrack.evaluate.protocols.one_pass import score_boxes
+from siamtrack.evaluate.results import (
+    SKIPPED,
+    STARTED,
+    Result,
+    read_run,
+    sequence_file,
+    write_run,
+    write_sequence,
+)
 from siamtrack.tracker import Tracker
 
 
 def test_success_and_precision_by_hand():
     truth = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [100, 100, 10, 10], [0, 0, 10, 10]], float)
     predicted = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [130, 100, 10, 10], [20, 0, 10, 10]], float)
-    result = score(predicted, truth)
+    result = score_boxes(predicted, truth)
     # Overlaps 1, 1/3, 0, 0: above 20, 7, 0 and 0 of the thresholds 0, .05 .. 1. Distances 0, 5, 30, 20.
-    assert result.auc == pytest.approx((20 + 7) / 21 / 4)
-    assert result.precision == pytest.approx(3 / 4)
-    assert result.frames == 4
+    assert result["auc"] == pytest.approx((20 + 7) / 21 / 4)
+    assert result["precision"] == pytest.approx(3 / 4)
 
 
 def test_frames_without_truth_do_not_count():
     truth = np.array([[0, 0, 10, 10], [np.nan] * 4, [0, 0, 0, 0]], float)
-    result = score(np.zeros((3, 4)) + [0, 0, 10, 10], truth)
-    assert (result.frames, result.precision) == (1, 1)
+    result = score_boxes(np.zeros((3, 4)) + [0, 0, 10, 10], truth)
+    assert result["precision"] == 1
 
 
 def test_sequences_are_read(sequences):
-    boxes, polygons = read_sequences(sequences)
+    boxes, polygons = read_dataset("folder", sequences).sequences
     assert (boxes.name, polygons.name, len(boxes)) == ("boxes", "polygons", 12)
     assert np.array_equal(boxes.boxes[3], polygons.boxes[3])
     assert np.isnan(polygons.boxes[5]).all()
     assert boxes.frame(0).shape == (240, 320, 3)
-    assert [s.name for s in read_sequences(sequences, ("polygons",))] == ["polygons"]
-    assert len(read_sequences(sequences / "boxes", frames=5)[0]) == 5
+    assert [s.name for s in read_dataset("folder", sequences, ("polygons",)).sequences] == ["polygons"]
+    assert len(read_dataset("folder", sequences / "boxes", frames=5).sequences[0]) == 5
 
 
 @pytest.mark.parametrize(
@@ -53,26 +63,26 @@ def test_separators_of_all_kinds(tmp_path):
 
 def test_what_is_no_dataset_is_refused(tmp_path, sequences):
     with pytest.raises(UserError, match="there is no folder"):
-        read_sequences(tmp_path / "no")
+        read_dataset("folder", tmp_path / "no")
     with pytest.raises(UserError, match="holds no sequence"):
-        read_sequences(tmp_path)
+        read_dataset("folder", tmp_path)
     with pytest.raises(UserError, match="has no sequence 'other'"):
-        read_sequences(sequences, ("other",))
+        read_dataset("folder", sequences, ("other",))
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "groundtruth.txt").write_text("1,2,3,4\n")
     with pytest.raises(UserError, match="has no folder"):
-        read_sequences(tmp_path)
+        read_dataset("folder", tmp_path)
     (tmp_path / "a" / "img").mkdir()
     with pytest.raises(UserError, match="0 images but 1 lines"):
-        read_sequences(tmp_path)
+        read_dataset("folder", tmp_path)
 
 
 def test_lock_step_equals_one_after_the_other(sequences):
     tracker = Tracker()
-    both = read_sequences(sequences)
+    both = read_dataset("folder", sequences).sequences
     frames = [[s.frame(i) for i in range(n)] for s, n in zip(both, (12, 7), strict=True)]  # of different lengths
     together = run_in_step(tracker._core, frames, np.stack([s.boxes[0] for s in both]))
-    alone = run_one_pass(tracker, both[0])
+    (alone,) = one_pass.run(tracker, both[0])
     assert together[1].shape == (7, 4)
     np.testing.assert_allclose(together[0], alone.boxes, atol=1e-3)
     assert alone.seconds.shape == (12,)
@@ -84,5 +94,34 @@ def test_opencv_trackers_share_the_interface(name, sequences):
         with pytest.raises(UserError, match="opencv-contrib-python-headless"):
             OpenCVTracker(name)
         return
-    run = run_one_pass(OpenCVTracker(name), read_sequences(sequences, ("boxes",))[0])
-    assert score(run.boxes, read_sequences(sequences, ("boxes",))[0].boxes).auc > 0.3
+    (sequence,) = read_dataset("folder", sequences, ("boxes",)).sequences
+    (result,) = one_pass.run(OpenCVTracker(name), sequence)
+    assert score_boxes(result.boxes, sequence.boxes)["auc"] > 0.3
+
+
+def test_a_run_is_what_was_written(tmp_path):
+    result = Result(
+        boxes=np.array([[1, 2, 3, 4], [np.nan] * 4]),
+        scores=np.array([1, np.nan]),
+        seconds=np.array([0.01, np.nan]),
+        codes=np.array([STARTED, SKIPPED], np.int8),
+        masks=(None, "m0,0,2,1,0,2"),
+        start=3,
+        backward=True,
+    )
+    write_run(tmp_path / "run", "a", "folder", "one-pass", {"device": "cpu"})
+    write_sequence(tmp_path / "run", "video/1: a?", (result, result))
+    run = read_run(tmp_path / "run")
+    assert (run.tracker, run.dataset, run.protocol, run.facts) == ("a", "folder", "one-pass", {"device": "cpu"})
+    again = run.results["video/1: a?"][1]
+    for field in ("boxes", "scores", "seconds", "codes"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(result, field))
+    assert (again.masks, again.polygons, again.start, again.backward) == (result.masks, None, 3, True)
+    write_run(tmp_path / "run", "a", "folder", "one-pass", {"device": "cpu"})  # the same goes on
+    with pytest.raises(UserError, match="holds another run: device was 'cpu' and is 'cuda'"):
+        write_run(tmp_path / "run", "a", "folder", "one-pass", {"device": "cuda"})
+    sequence_file(tmp_path / "run", "video/1: a?").write_text('[{"boxes": []}]')
+    with pytest.raises(UserError, match="is damaged"):
+        read_run(tmp_path / "run")
+    with pytest.raises(UserError, match="is no run"):
+        read_run(tmp_path)

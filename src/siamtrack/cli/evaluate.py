@@ -17,9 +17,10 @@ from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError
 from siamtrack.evaluate import opencv
-from siamtrack.evaluate.ope import score
-from siamtrack.evaluate.run import FollowsOne, run_one_pass
-from siamtrack.evaluate.sequences import Sequence, read_sequences
+from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.evaluate.follows import FollowsOne
+from siamtrack.evaluate.protocols import one_pass
+from siamtrack.evaluate.sequences import Sequence
 from siamtrack.files import writable, write_text
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.tracker import Tracker
@@ -51,7 +52,7 @@ def evaluate(
     """
     if out:
         writable(out)
-    sequences = read_sequences(dataset, tuple(only or ()), frames)
+    sequences = read_dataset("folder", dataset, tuple(only or ()), frames).sequences
     names = list(dict.fromkeys(trackers or [DEFAULT]))
     if threads:
         cv2.setNumThreads(threads)  # so that OpenCV's trackers have no more than ours
@@ -96,12 +97,9 @@ def _make(name: str, device: str, threads: int | None, tracking: dict[str, Any])
 
 
 def _score(tracker: FollowsOne, sequence: Sequence, on_frame: Any) -> dict[str, Any]:
-    run = run_one_pass(tracker, sequence, on_frame)
-    scored = score(run.boxes, sequence.boxes)
+    (run,) = one_pass.run(tracker, sequence, on_frame)
     return {
-        "auc": scored.auc,
-        "precision": scored.precision,
-        "frames": scored.frames,
+        **one_pass.score_boxes(run.boxes, sequence.boxes),
         "times_ms": (run.seconds * 1e3).round(3).tolist(),
         "boxes": run.boxes.round(3).tolist(),
     }

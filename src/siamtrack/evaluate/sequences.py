@@ -1,27 +1,57 @@
-"""Sequences with ground truth: folders of ``img/`` and ``groundtruth.txt``."""
+"""A sequence: frames, the truth in each, and labels."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from siamtrack.boxes import Boxes, enclosing
+from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
-from siamtrack.video.image import Image, image_files, read_image
+from siamtrack.regions import Region
+from siamtrack.video.image import Image, read_image
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """T frames and the object's box in each."""
+    """T frames of a video and one object in them."""
 
     name: str
+    """Unique in its data set. For one of several objects of a video: video/object."""
     paths: tuple[Path, ...]
     """T image files."""
     boxes: Boxes
-    """[T, 4] x, y, w, h in pixels, 0-based; NaN where the object is absent."""
+    """[T, 4] x, y, w, h in pixels, 0-based: the truth, or the box that encloses it; NaN where there is none (absent,
+    or not annotated)."""
+    regions: tuple[Region, ...] | None = None
+    """T polygons or masks; None where the boxes are the truth."""
+    masks: tuple[Path | None, ...] | None = None
+    """T label images (a pixel is the number of its object), None in frames without; for video object segmentation."""
+    object_number: int = 1
+    """Which number in the label images is this object; any other than 0 counts if the number is 255."""
+    counts: NDArray[np.bool_] | None = None
+    """[T] frames that count for scores; None: those with a box."""
+    attributes: frozenset[str] = frozenset()
+    """The data set's labels of the whole sequence."""
+    labels: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """The data set's labels of frames, [T] each."""
+    group: str = ""
+    """What the sequence is averaged with first, where the data set says so: its class (GOT-10k), seen or unseen."""
+    anchors: tuple[int, ...] = ()
+    """VOT's multi-start: frames in which the tracker is started, negative to run backwards from there (~ of the frame
+    number, so that frame 0 backwards is -1)."""
+    size: tuple[int, int] | None = None
+    """Width and height of the frames in pixels, if the data set says so."""
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def video(self) -> str:
+        """Name of the video, which several objects may share."""
+        return self.name.rsplit("/", 1)[0] if self.masks else self.name
 
     def frame(self, index: int) -> Image:
         """Return a frame as [H, W, 3] uint8 BGR.
@@ -34,64 +64,24 @@ class Sequence:
             raise UserError(f"{self.paths[index]} is no image that can be read")
         return image
 
+    def truth(self, index: int) -> Region:
+        """Return the region of the object in a frame, None where there is none."""
+        if self.regions is not None:
+            return self.regions[index]
+        box = self.boxes[index]
+        return box if np.isfinite(box).all() else None
 
-def read_sequences(folder: Path, names: tuple[str, ...] = (), frames: int | None = None) -> list[Sequence]:
-    """Return the sequences below ``folder`` (or the one that ``folder`` is), by name.
-
-    Args:
-        folder: has a subfolder for each sequence, with ``img/`` and ``groundtruth.txt``: a line a frame, 4 numbers
-            x, y, w, h or the 8 of a polygon, separated by commas, tabs or spaces.
-        names: which to read; empty for all.
-        frames: at most so many frames of each.
-
-    Raises:
-        UserError: there are none, one that is named is missing, or one is not complete.
-    """
-    if (folder / "groundtruth.txt").is_file():
-        folders = [folder]
-    elif folder.is_dir():
-        folders = sorted(path for path in folder.iterdir() if (path / "groundtruth.txt").is_file())
-    else:
-        raise UserError(f"there is no folder {folder}")
-    if not folders:
-        raise UserError(f"{folder} holds no sequence: looked for */groundtruth.txt beside */img/")
-    missing = set(names) - {path.name for path in folders}
-    if missing:
-        raise UserError(f"{folder} has no sequence {min(missing)!r}")
-    return [_read(path, frames) for path in folders if not names or path.name in names]
-
-
-def _read(folder: Path, frames: int | None) -> Sequence:
-    images = folder / "img"
-    if not images.is_dir():
-        raise UserError(f"sequence {folder.name} has no folder {images}")
-    paths = sorted(image_files(images))
-    boxes = read_boxes(folder / "groundtruth.txt")
-    if len(paths) != len(boxes):
-        raise UserError(f"sequence {folder.name} has {len(paths)} images but {len(boxes)} lines of ground truth")
-    if not np.isfinite(boxes[0]).all() or (boxes[0, 2:] <= 0).any():
-        raise UserError(f"sequence {folder.name} has no box in its first frame")
-    return Sequence(folder.name, tuple(paths[:frames]), boxes[:frames])
-
-
-def read_boxes(path: Path) -> Boxes:
-    """Return the boxes in a text file, polygons as their enclosing boxes. Shape: [T, 4].
-
-    Raises:
-        UserError: a line is not 4 numbers, or an even number of at least 6.
-    """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        parts = line.replace(",", " ").split()
-        if not parts:
-            continue
-        try:
-            values = [float(part) for part in parts]
-        except ValueError:
-            raise UserError(f"{path} line {number}: {line.strip()!r} is not numbers") from None
-        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise UserError(f"{path} line {number} has {len(values)} numbers, expected 4 (x,y,w,h) or 8 (a polygon)")
-        rows.append(enclosing(values))
-    if not rows:
-        raise UserError(f"{path} is empty")
-    return np.stack(rows)
+    def first(self, frames: int | None) -> Self:
+        """Return the first frames only; all if ``frames`` is None."""
+        if frames is None or frames >= len(self):
+            return self
+        return replace(
+            self,
+            paths=self.paths[:frames],
+            boxes=self.boxes[:frames],
+            regions=self.regions and self.regions[:frames],
+            masks=self.masks and self.masks[:frames],
+            counts=None if self.counts is None else self.counts[:frames],
+            labels={name: values[:frames] for name, values in self.labels.items()},
+            anchors=tuple(anchor for anchor in self.anchors if (anchor if anchor >= 0 else ~anchor) < frames),
+        )

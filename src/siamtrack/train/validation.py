@@ -8,9 +8,9 @@ import numpy as np
 from siamtrack.boxes import Boxes
 from siamtrack.data.index import Index
 from siamtrack.data.pack import Pack
-from siamtrack.evaluate.ope import score
-from siamtrack.evaluate.run import decode_all, run_in_step
-from siamtrack.evaluate.sequences import read_sequences
+from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.evaluate.lockstep import decode_all, run_in_step
+from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import context_side
 from siamtrack.train.config import ValidationConfig
@@ -36,7 +36,7 @@ def read_clips(config: ValidationConfig) -> list[Clip]:
     """
     if not config.sequences:
         return []
-    sequences = read_sequences(Path(config.sequences), config.names, config.frames)
+    sequences = read_dataset("folder", Path(config.sequences), config.names, config.frames).sequences
     return [Clip(frames, s.boxes) for frames, s in zip(decode_all(sequences), sequences, strict=True)]
 
 
@@ -84,8 +84,5 @@ def _wander(
 def validate(core: TrackerCore, clips: list[Clip]) -> dict[str, float]:
     """Return mean success AUC and precision at 20 pixels over ``clips``, tracked in lock-step."""
     predicted = run_in_step(core, [clip.frames for clip in clips], np.stack([clip.boxes[0] for clip in clips]))
-    scores = [score(boxes, clip.boxes) for boxes, clip in zip(predicted, clips, strict=True)]
-    return {
-        "auc": float(np.mean([each.auc for each in scores])),
-        "precision": float(np.mean([each.precision for each in scores])),
-    }
+    scores = [score_boxes(boxes, clip.boxes) for boxes, clip in zip(predicted, clips, strict=True)]
+    return {key: float(np.mean([each[key] for each in scores])) for key in ("auc", "precision")}

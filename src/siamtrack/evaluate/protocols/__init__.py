@@ -1,0 +1,26 @@
+"""Protocols: how a tracker is run over a sequence, and what its runs are worth. A file each, all of them by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from siamtrack.evaluate.datasets import Dataset
+from siamtrack.evaluate.follows import FollowsOne
+from siamtrack.evaluate.protocols import one_pass
+from siamtrack.evaluate.results import Run, SequenceResult
+from siamtrack.evaluate.scores import Scores
+from siamtrack.evaluate.sequences import Sequence
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to evaluate."""
+
+    run: Callable[[FollowsOne, Sequence, Callable[[], None]], SequenceResult]
+    """From tracker, sequence and a function that is called after each frame, to what the tracker did."""
+    score: Callable[[Dataset, Run], Scores]
+    """From the truth and a run to its scores. Sequences that the run lacks are left out and named in the notes."""
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "one-pass": Protocol(one_pass.run, one_pass.score),
+}
