@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from siamtrack.errors import UserError
+from siamtrack.evaluate import running
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.datasets.folder import read_boxes
 from siamtrack.evaluate.lockstep import run_in_step
 from siamtrack.evaluate.opencv import OpenCVTracker
-from siamtrack.evaluate.protocols import one_pass
 from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.evaluate.results import (
     SKIPPED,
@@ -82,7 +82,7 @@ def test_lock_step_equals_one_after_the_other(sequences):
     both = read_dataset("folder", sequences).sequences
     frames = [[s.frame(i) for i in range(n)] for s, n in zip(both, (12, 7), strict=True)]  # of different lengths
     together = run_in_step(tracker._core, frames, np.stack([s.boxes[0] for s in both]))
-    (alone,) = one_pass.run(tracker, both[0])
+    (alone,) = running.one_pass(tracker, both[0])
     assert together[1].shape == (7, 4)
     np.testing.assert_allclose(together[0], alone.boxes, atol=1e-3)
     assert alone.seconds.shape == (12,)
@@ -95,7 +95,7 @@ def test_opencv_trackers_share_the_interface(name, sequences):
             OpenCVTracker(name)
         return
     (sequence,) = read_dataset("folder", sequences, ("boxes",)).sequences
-    (result,) = one_pass.run(OpenCVTracker(name), sequence)
+    (result,) = running.one_pass(OpenCVTracker(name), sequence)
     assert score_boxes(result.boxes, sequence.boxes)["auc"] > 0.3
 
 

@@ -16,7 +16,7 @@ from siamtrack.cli import options
 from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError
-from siamtrack.evaluate import opencv
+from siamtrack.evaluate import opencv, running
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.follows import FollowsOne
 from siamtrack.evaluate.protocols import one_pass
@@ -97,7 +97,7 @@ def _make(name: str, device: str, threads: int | None, tracking: dict[str, Any])
 
 
 def _score(tracker: FollowsOne, sequence: Sequence, on_frame: Any) -> dict[str, Any]:
-    (run,) = one_pass.run(tracker, sequence, on_frame)
+    (run,) = running.one_pass(tracker, sequence, on_frame)
     return {
         **one_pass.score_boxes(run.boxes, sequence.boxes),
         "times_ms": (run.seconds * 1e3).round(3).tolist(),

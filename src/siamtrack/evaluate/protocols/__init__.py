@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from siamtrack.evaluate import running
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.follows import FollowsOne
 from siamtrack.evaluate.protocols import one_pass
@@ -22,5 +23,5 @@ class Protocol:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "one-pass": Protocol(one_pass.run, one_pass.score),
+    "one-pass": Protocol(running.one_pass, one_pass.score),
 }

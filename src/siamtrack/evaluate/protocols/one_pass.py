@@ -1,44 +1,15 @@
 """One-pass evaluation: start in the first frame, never start again (OTB; Wu et al., PAMI 2015, section 5)."""
 
-from collections.abc import Callable
-from time import perf_counter
-
 import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes, centers, iou
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.follows import FollowsOne
-from siamtrack.evaluate.results import STARTED, Result, Run, SequenceResult
+from siamtrack.evaluate.results import Run
 from siamtrack.evaluate.scores import Scores
-from siamtrack.evaluate.sequences import Sequence
 
 SUCCESS_THRESHOLDS = np.linspace(0, 1, 21)
 PRECISION_PIXELS = 20
-
-
-def run(tracker: FollowsOne, sequence: Sequence, on_frame: Callable[[], None] = lambda: None) -> SequenceResult:
-    """Track ``sequence`` from its first box to its end.
-
-    Raises:
-        UserError: a frame cannot be read, or the tracker refuses it.
-    """
-    count = len(sequence)
-    boxes, scores, seconds = np.zeros((count, 4)), np.ones(count), np.zeros(count)
-    codes = np.zeros(count, np.int8)
-    codes[0] = STARTED
-    boxes[0] = sequence.boxes[0]
-    for index in range(count):
-        frame = sequence.frame(index)
-        began = perf_counter()
-        if index == 0:
-            tracker.init(frame, sequence.boxes[0])
-        else:
-            found = tracker.update(frame)
-            boxes[index], scores[index] = found.box, found.score
-        seconds[index] = perf_counter() - began
-        on_frame()
-    return (Result(boxes, scores, seconds, codes),)
 
 
 def visible(truth: Boxes) -> NDArray[np.bool_]:

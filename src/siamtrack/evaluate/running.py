@@ -1,0 +1,34 @@
+"""How a tracker is run over a sequence: a function a protocol."""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+
+from siamtrack.evaluate.follows import FollowsOne
+from siamtrack.evaluate.results import STARTED, Result, SequenceResult
+from siamtrack.evaluate.sequences import Sequence
+
+
+def one_pass(tracker: FollowsOne, sequence: Sequence, on_frame: Callable[[], None] = lambda: None) -> SequenceResult:
+    """Track ``sequence`` from its first box to its end.
+
+    Raises:
+        UserError: a frame cannot be read, or the tracker refuses it.
+    """
+    count = len(sequence)
+    boxes, scores, seconds = np.zeros((count, 4)), np.ones(count), np.zeros(count)
+    codes = np.zeros(count, np.int8)
+    codes[0] = STARTED
+    boxes[0] = sequence.boxes[0]
+    for index in range(count):
+        frame = sequence.frame(index)
+        began = perf_counter()
+        if index == 0:
+            tracker.init(frame, sequence.boxes[0])
+        else:
+            found = tracker.update(frame)
+            boxes[index], scores[index] = found.box, found.score
+        seconds[index] = perf_counter() - began
+        on_frame()
+    return (Result(boxes, scores, seconds, codes),)
