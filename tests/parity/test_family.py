@@ -280,7 +280,7 @@ def smoke(name: str, training_folder: Path, folder: Path, *settings: str, device
     return [row["loss"] for row in rows if row["kind"] == "train"]
 
 
-@pytest.mark.parametrize("name", ["siamrpn_alexnet", "siamrpn_alexnet_dw", "siamrpnpp_mobilenetv2"])
+@pytest.mark.parametrize("name", ["siamrpn_alexnet", "siamrpn_alexnet_dw"])
 def test_fifty_steps_lower_the_loss_of_small_presets(name, training_folder, tmp_path):
     losses = smoke(name, training_folder, tmp_path)
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])

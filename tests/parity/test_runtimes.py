@@ -32,7 +32,7 @@ def test_a_hundred_updates_agree_within_half_a_pixel():
             continue
         ours, theirs = (tracker.update(frame.image) for tracker in trackers)
         worst = max(worst, float(np.abs(ours.box - theirs.box).max()))
-        assert ours.score == pytest.approx(theirs.score, abs=5e-3)
+        assert ours.score == pytest.approx(theirs.score, abs=1e-3)
     assert number == 100
     assert worst < 0.5
 

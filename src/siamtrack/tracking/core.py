@@ -14,7 +14,7 @@ from siamtrack.models.config import ModelConfig
 from siamtrack.tracking import distractors, longterm, mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import DistractorConfig, TrackingConfig
-from siamtrack.tracking.crop import context_side, crop
+from siamtrack.tracking.crop import context_side, crop, snap
 from siamtrack.tracking.decode import Candidates, decode
 from siamtrack.tracking.network import Array, Network
 from siamtrack.tracking.shortterm import change_penalty, clip_box, cosine_window, rank
@@ -111,9 +111,10 @@ class TrackerCore:
     def _step(self, frames: Sequence[Image], state: TrackState, search_size: int) -> tuple[TrackState, Step]:
         """Find targets that share a size of search region."""
         model, config = self.model, self.config
-        context = context_side(state.size)
-        side = context * search_size / model.template_size
-        patches = crop(frames, state.center, side, search_size, state.fill, config.legacy)
+        center, side = state.center, context_side(state.size) * search_size / model.template_size
+        if not config.legacy:
+            center, side = snap(center, side, search_size)
+        patches = crop(frames, center, side, search_size, state.fill, config.legacy)
         prediction = self.network.search(patches, self._features(state))
         cells = prediction.cls.shape[-1]
         xp, place = array_namespace(prediction.cls), device(prediction.cls)
@@ -129,10 +130,10 @@ class TrackerCore:
         ranks = rank(candidates.scores, penalty, prior, on_device(influence[:, None]))
         best = self._best(xp, candidates, penalty, xp.argmax(ranks, axis=1), scale, cells)
 
-        moved, boxes = self._move(frames, state, best)
-        masks = self._masks(frames, state.center, side, search_size, prediction.context, best) if model.mask else None
+        moved, boxes = self._move(frames, state, center, best)
+        masks = self._masks(frames, center, side, search_size, prediction.context, best) if model.mask else None
         if config.distractors:
-            found = self._distractors(config.distractors, candidates, ranks, state.center, scale)
+            found = self._distractors(config.distractors, candidates, ranks, center, scale)
             moved = self._remember(frames, moved, found, config.distractors)
         return moved, Step(boxes, best.score, moved.lost > 0, masks)
 
@@ -159,11 +160,16 @@ class TrackerCore:
         cell = np.stack([place // cells, place % cells], axis=1)
         return Best(values[:, :4] / scale[:, None], values[:, 4], values[:, 5], cell)
 
-    def _move(self, frames: Sequence[Image], state: TrackState, best: Best) -> tuple[TrackState, Floats]:
-        """Return the state with the targets at their best candidates, where those are believed, and their boxes."""
+    def _move(
+        self, frames: Sequence[Image], state: TrackState, searched: Floats, best: Best
+    ) -> tuple[TrackState, Floats]:
+        """Return the state with the targets at their best candidates, where those are believed, and their boxes.
+
+        Shapes: searched [B, 2], the centres of the search regions; boxes [B, 4].
+        """
         frame_size = np.array([(frame.shape[1], frame.shape[0]) for frame in frames], float)
         lr = (best.score * best.penalty * self.config.lr)[:, None]
-        center = state.center + best.box[:, :2]
+        center = searched + best.box[:, :2]
         size = state.size * (1 - lr) + best.box[:, 2:] * lr
         believed = longterm.believed(best.score, self.config)[:, None]
         center, size = np.where(believed, center, state.center), np.where(believed, size, state.size)

@@ -23,6 +23,20 @@ def context_side(size: NDArray[np.float64]) -> NDArray[np.float64]:
     return side
 
 
+def snap(
+    center: NDArray[np.float64], side: NDArray[np.float64], output: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return squares on a grid of an eighth to a quarter of a pixel of the crop (a power of two of the frame's).
+
+    Runtimes differ in the last digits. On the grid these differences vanish before the next crop, so that all runtimes
+    see the same pixels; off it they would grow from frame to frame.
+
+    Shapes: center [B, 2] and side [B] in pixels of the frame; output: pixels of the crop's side.
+    """
+    grid = np.exp2(np.floor(np.log2(side / output / 4)))
+    return np.rint(center / grid[:, None]) * grid[:, None], np.rint(side / grid) * grid
+
+
 def crop(
     frames: Sequence[Image],
     center: NDArray[np.float64],
