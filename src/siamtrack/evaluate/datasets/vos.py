@@ -161,7 +161,7 @@ def _youtube_object(base: Path, name: str, frames: list[str], group: str) -> Seq
 
 
 def read_segtrack2(root: Path) -> Readable:
-    """Return the objects: ``JPEGImages/VIDEO/``, ``GroundTruth/VIDEO/`` or, a folder an object, ``GroundTruth/VIDEO/1/``.
+    """Return the objects: ``JPEGImages/VIDEO/``, ``GroundTruth/VIDEO/``, with a folder an object if there are several.
 
     Frames are those listed in ``ImageSets/VIDEO.txt`` after its first line, if there is such a file.
     """
