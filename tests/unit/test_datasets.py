@@ -274,11 +274,8 @@ def test_vot_supervised(tmp_path):
 
 def test_vot_multi_start(tmp_path):
     # The window begins at x 4, y 2 and is 3 wide, 2 high: one 0, two 1s, one 0, one 1, one 0.
-    folder = vot_sequence(
-        tmp_path / "sequences" if (tmp_path / "sequences").mkdir() is None else tmp_path,
-        "a",
-        *["m4,2,3,2,1,2,1,1,1"] * 3,
-    )
+    (tmp_path / "sequences").mkdir()  # as in a workspace of VOT's toolkit
+    folder = vot_sequence(tmp_path / "sequences", "a", *["m4,2,3,2,1,2,1,1,1"] * 3)
     assert "no frames to start in" in said("vot2020", tmp_path)
     write(folder / "anchor.value", 1, 0, -1)
     sequence = only("vot2020", tmp_path)
@@ -479,6 +476,11 @@ def test_recorded_pysot_file():
 def test_the_folder_of_another_data_set_is_named(tmp_path, asked, looks, mark):
     write(tmp_path / mark)
     assert said(asked, tmp_path).startswith(f"{tmp_path} is not {asked}: it looks like {looks} (looked for ")
+
+
+def test_what_a_folder_of_sequences_is_instead(tmp_path):
+    write_boxes(tmp_path / "CarDark" / "groundtruth_rect.txt")
+    assert said("folder", tmp_path).endswith("; it looks like otb2013 or otb50 or otb100")
 
 
 def test_every_reader_says_what_it_looked_for(tmp_path):

@@ -106,23 +106,20 @@ def read_dataset(name: str, root: Path, only: tuple[str, ...] = (), frames: int 
         raise UserError(f"unknown data set {name!r}{nearest(name, READERS)}; known are {', '.join(READERS)}")
     if not root.is_dir() and not (reader.read is read_pysot and root.is_file()):
         raise UserError(f"there is no folder {root}")
-    _check_marks(name.lower(), reader, root)
-    readable = reader.read(root)
+    others = [] if _marked(reader, root) else [other for other, each in READERS.items() if _marked(each, root)]
+    looks = f"it looks like {' or '.join(others)}"
+    if reader.marks and others:
+        looked = " or ".join(str(root / mark) for mark in reader.marks)
+        raise UserError(f"{root} is not {name.lower()}: {looks} (looked for {looked})")
+    try:
+        readable = reader.read(root)
+    except UserError as error:
+        raise UserError(f"{error}; {looks}" if others else str(error)) from None
     missing = set(only) - set(readable)
     if missing:
         raise UserError(f"{root} has no sequence {min(missing)!r}{nearest(min(missing), readable)}")
     chosen = [read().first(frames) for each, read in readable.items() if not only or each in only]
     return Dataset(name.lower(), tuple(chosen), reader.protocol)
-
-
-def _check_marks(name: str, reader: Reader, root: Path) -> None:
-    """Raise UserError if nothing in ``root`` is of the data set ``name``, but something of another one is."""
-    if not reader.marks or _marked(reader, root):
-        return
-    others = [other for other, each in READERS.items() if _marked(each, root)]
-    if others:
-        looked = " or ".join(str(root / mark) for mark in reader.marks)
-        raise UserError(f"{root} is not {name}: it looks like {' or '.join(others)} (looked for {looked})")
 
 
 def _marked(reader: Reader, root: Path) -> bool:

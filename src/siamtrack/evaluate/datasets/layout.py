@@ -1,5 +1,6 @@
 """What readers share: files of numbers and labels, numbered images, and sentences for what is missing."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -107,10 +108,17 @@ def present(boxes: Boxes) -> NDArray[np.bool_]:
     return found
 
 
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
 def number(path: Path) -> int:
-    """Return the last number in a file's name, -1 if it has none."""
-    found = re.findall(r"\d+", path.stem)
-    return int(found[-1]) if found else -1
+    """Return the last number in a file's name without its suffix, -1 if it has none."""
+    return _number(path.stem)
+
+
+def _number(stem: str) -> int:
+    found = _LAST_NUMBER.search(stem)
+    return int(found[1]) if found else -1
 
 
 def images(path: Path, what: str) -> list[Path]:
@@ -119,10 +127,11 @@ def images(path: Path, what: str) -> list[Path]:
     Raises:
         UserError: there is no such folder, or no image in it.
     """
-    found = [p for p in folder(path, what).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
+    parts = [os.path.splitext(name) for name in os.listdir(folder(path, what))]
+    found = [(_number(stem), stem + end) for stem, end in parts if end.lower() in IMAGE_SUFFIXES and stem[0] != "."]
     if not found:
         raise UserError(f"{what} has no images in {path}")
-    return sorted(found, key=lambda p: (number(p), p.name))
+    return [path / name for _, name in sorted(found)]
 
 
 def same_length(what: str, images: int, truth: int, path: Path) -> None:
