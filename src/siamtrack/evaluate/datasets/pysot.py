@@ -20,7 +20,7 @@ LABELS = ("camera_motion", "illum_change", "motion_change", "size_change", "occl
 def read_pysot(root: Path) -> Readable:
     """Return the sequences of the one JSON file in ``root``, or of the file that ``root`` is.
 
-    Boxes and polygons are taken as they are: PySOT's files count pixels from 0.
+    Boxes and polygons are taken as they are, since PySOT uses them as counted from 0.
 
     Raises:
         UserError: there is no such file, there are several, or it is damaged.

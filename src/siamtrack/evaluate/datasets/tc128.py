@@ -1,6 +1,4 @@
-"""Data sets of one folder a sequence without a published list: TC128 (Liang et al., TIP 2015), DTB70 (Li and Yeung,
-AAAI 2017).
-"""
+"""TC128, Temple Color (Liang et al., TIP 2015)."""
 
 from functools import partial
 from pathlib import Path
@@ -20,10 +18,10 @@ def read_tc128(root: Path) -> Readable:
     files = sorted(root.glob("*/*_frames.txt"))
     if not files:
         raise UserError(f"TC128: looked for NAME/NAME_frames.txt in {root} and found none")
-    return {path.parent.name: partial(_read_tc128, path) for path in files}
+    return {path.parent.name: partial(_read, path) for path in files}
 
 
-def _read_tc128(ends: Path) -> Sequence:
+def _read(ends: Path) -> Sequence:
     name = ends.parent.name
     what = f"sequence {name}"
     first, last = layout.numbers(ends, what, 2, "ends of the sequence")
@@ -31,25 +29,4 @@ def _read_tc128(ends: Path) -> Sequence:
     boxes = layout.table(truth, what, 4)
     paths = [path for path in layout.images(ends.parent / "img", what) if first <= layout.number(path) <= last]
     layout.same_length(f"{what} (images {first:g} to {last:g})", len(paths), len(boxes), truth)
-    return Sequence(name, tuple(paths), layout.zero_based(layout.started(what, boxes, truth)))
-
-
-def read_dtb70(root: Path) -> Readable:
-    """Return the sequences: ``NAME/img/00001.jpg``, ``NAME/groundtruth_rect.txt``.
-
-    Raises:
-        UserError: there are none.
-    """
-    files = sorted(root.glob("*/groundtruth_rect.txt"))
-    if not files:
-        raise UserError(f"DTB70: looked for NAME/groundtruth_rect.txt in {root} and found none")
-    return {path.parent.name: partial(_read_dtb70, path) for path in files}
-
-
-def _read_dtb70(truth: Path) -> Sequence:
-    name = truth.parent.name
-    what = f"sequence {name}"
-    boxes = layout.table(truth, what, 4)
-    paths = layout.images(truth.parent / "img", what)
-    layout.same_length(what, len(paths), len(boxes), truth)
     return Sequence(name, tuple(paths), layout.zero_based(layout.started(what, boxes, truth)))
