@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes
+from siamtrack.errors import UserError
 
 
 class Mask(NamedTuple):
@@ -40,3 +41,31 @@ def enclosing_box(region: Region) -> Boxes:
         return region
     low, high = region.min(0), region.max(0)
     return np.concatenate([low, high - low])
+
+
+def parse_region(text: str) -> Region:
+    """Return the region in a line of VOT's text form.
+
+    4 numbers are a box, an even number of at least 6 a polygon, ``mX,Y,W,H,c0,c1,...`` a mask: a window and, row by
+    row, how many pixels are background, object, background and so on. NaN and a single number are None.
+
+    Raises:
+        UserError: the text is none of these.
+    """
+    mask = text.startswith("m")
+    try:
+        numbers = [float(word) for word in text.removeprefix("m").replace(",", " ").split()]
+    except ValueError:
+        raise UserError(f"{text[:60]!r} is not numbers") from None
+    if mask and len(numbers) >= 4:
+        x, y, w, h, *counts = map(int, numbers)
+        values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        pixels = np.zeros(w * h, bool)
+        pixels[: len(values)] = values[: w * h]
+        return Mask(x, y, pixels.reshape(h, w))
+    if len(numbers) == 1 or not np.isfinite(numbers).all():
+        return None
+    if mask or len(numbers) < 4 or len(numbers) % 2:
+        raise UserError(f"{text[:60]!r} is no box, polygon or mask")
+    values = np.array(numbers)
+    return values if len(values) == 4 else values.reshape(-1, 2)

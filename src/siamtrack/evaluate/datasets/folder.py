@@ -1,20 +1,24 @@
 """Any folder of sequences: a subfolder each with ``img/`` and ``groundtruth.txt``."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from siamtrack.boxes import Boxes, enclosing
 from siamtrack.errors import UserError
+from siamtrack.evaluate.datasets import layout
+from siamtrack.evaluate.datasets.layout import Readable
+from siamtrack.evaluate.datasets.vos import ANY
 from siamtrack.evaluate.sequences import Sequence
-from siamtrack.video.image import image_files
 
 
-def read_folder(root: Path) -> list[Sequence]:
+def read_folder(root: Path) -> Readable:
     """Return the sequences below ``root`` (or the one that ``root`` is), by name.
 
     ``groundtruth.txt`` has a line a frame: 4 numbers x, y, w, h or the 8 of a polygon, separated by commas, tabs or
-    spaces, NaN where the object is absent.
+    spaces, 0-based, NaN where the object is absent. Where there is a folder ``mask``, it holds a label image of each
+    frame: a pixel that is not 0 is the object's.
 
     Raises:
         UserError: there are none, or one is not complete.
@@ -25,20 +29,25 @@ def read_folder(root: Path) -> list[Sequence]:
         folders = sorted(path for path in root.iterdir() if (path / "groundtruth.txt").is_file())
     if not folders:
         raise UserError(f"{root} holds no sequence: looked for */groundtruth.txt beside */img/")
-    return [_read(path) for path in folders]
+    return {folder.name: partial(_read, folder) for folder in folders}
 
 
 def _read(folder: Path) -> Sequence:
-    images = folder / "img"
-    if not images.is_dir():
-        raise UserError(f"sequence {folder.name} has no folder {images}")
-    paths = sorted(image_files(images))
-    boxes = read_boxes(folder / "groundtruth.txt")
-    if len(paths) != len(boxes):
-        raise UserError(f"sequence {folder.name} has {len(paths)} images but {len(boxes)} lines of ground truth")
-    if not np.isfinite(boxes[0]).all() or (boxes[0, 2:] <= 0).any():
-        raise UserError(f"sequence {folder.name} has no box in its first frame")
-    return Sequence(folder.name, tuple(paths), boxes)
+    what = f"sequence {folder.name}"
+    truth = folder / "groundtruth.txt"
+    paths = layout.images(folder / "img", what)
+    boxes = read_boxes(truth)
+    layout.same_length(what, len(paths), len(boxes), truth)
+    masks = layout.images(folder / "mask", what) if (folder / "mask").is_dir() else None
+    if masks is not None and len(masks) != len(paths):
+        raise UserError(f"{what} has {len(paths)} images but {len(masks)} label images in {folder / 'mask'}")
+    return Sequence(
+        folder.name,
+        tuple(paths),
+        layout.started(what, boxes, truth),
+        masks=None if masks is None else tuple(masks),
+        object_number=1 if masks is None else ANY,
+    )
 
 
 def read_boxes(path: Path) -> Boxes:
