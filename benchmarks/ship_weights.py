@@ -18,7 +18,7 @@ from siamtrack.models.siamese import count_gmac
 from siamtrack.models.zoo import sha256
 from siamtrack.runtimes.export import export_onnx
 from siamtrack.runtimes.torch_runtime import load
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "siamtrack" / "weights"
 
@@ -26,7 +26,7 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "siamtrack" / "weights"
 def main(source: Path, facts: Path) -> None:
     """Copy, export, and write the card."""
     model, preset = load(source)
-    size = preset.section("tracking", TrackingConfig).search_size or preset.model.search_size
+    size = tracking_config(preset).search_size or preset.model.search_size
     template, search = count_gmac(model, size)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     target = WEIGHTS / f"{preset.name}.safetensors"

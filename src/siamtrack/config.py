@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,10 +46,11 @@ def _fields(cls: type[BaseModel], path: Iterable[Any]) -> list[str]:
     """Return the keys that are known at ``path`` below ``cls``."""
     for part in path:
         field = cls.model_fields.get(str(part))
-        kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()  # of X | None, X as well
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
             return []
-        cls = kind
+        cls = sections[0]
     return list(cls.model_fields)
 
 
@@ -97,3 +98,12 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
             node[parent] = node = {**child}
         node[last] = value
     return result
+
+
+def merge(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with those of ``over`` in their place, section by section."""
+    merged = {**values}
+    for key, value in over.items():
+        before = merged.get(key)
+        merged[key] = merge(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return merged

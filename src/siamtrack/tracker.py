@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import check_box
-from siamtrack.config import validate
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.mask import rotated_rectangle
 from siamtrack.tracking.state import TrackResult, TrackState
@@ -56,8 +55,7 @@ class Tracker:
         tracking: Mapping[str, Any] | None = None,
     ) -> None:
         network, self.preset = load_network(model, device, runtime, threads)
-        values = {**(self.preset.values.get("tracking") or {}), **(tracking or {})}
-        self.tracking = validate(TrackingConfig, values, f"{self.preset.name}: tracking")
+        self.tracking = tracking_config(self.preset, tracking)
         self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ from siamtrack.models.backbones.resnet import ResNet
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import checkpoints, torch_runtime
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 from siamtrack.train.loop import Training
 from tests.conftest import DATA
 from tests.parity.made_up import tensor
@@ -35,7 +35,7 @@ RECORDED = Path(__file__).parent / "recorded.json"
 
 
 def size(preset: zoo.Preset) -> int:
-    return preset.section("tracking", TrackingConfig).search_size or preset.model.search_size
+    return tracking_config(preset).search_size or preset.model.search_size
 
 
 def made_up(name: str) -> SiameseRPN:

@@ -10,7 +10,7 @@ import torch
 from siamtrack.models import pysot
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes.torch_runtime import TorchNetwork
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import context_side, crop
 from siamtrack.tracking.mask import rotated_rectangle
@@ -68,7 +68,7 @@ def run(request):
     assert converted.preset.name == preset
     model = SiameseRPN(converted.preset.model)
     model.load_state_dict(converted.tensors, strict=False)
-    tracking = converted.preset.section("tracking", TrackingConfig).model_copy(update={"legacy": True})
+    tracking = tracking_config(converted.preset).model_copy(update={"legacy": True})
     if "confidence_low_high" in recorded:
         low, high = map(float, recorded["confidence_low_high"])
         longterm = tracking.longterm.model_copy(update={"low": low, "high": high})

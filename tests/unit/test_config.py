@@ -4,7 +4,7 @@ from siamtrack.config import override, read_yaml, validate
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.config import ModelConfig
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.train.config import TrainConfig
 
 LITE = zoo.load("siamrpnpp_lite").model
@@ -14,7 +14,7 @@ LITE = zoo.load("siamrpnpp_lite").model
 def test_every_shipped_preset_is_valid(name):
     preset = zoo.load(name)
     assert preset.name == name
-    tracking = preset.section("tracking", TrackingConfig)
+    tracking = tracking_config(preset)
     preset.section("train", TrainConfig)
     longterm = tracking.longterm.search_sizes if tracking.longterm else ()
     adaptive = (tracking.adaptive.search_size,) if tracking.adaptive else ()
@@ -135,7 +135,7 @@ def test_a_preset_survives_its_weight_file():
     preset = zoo.load("siamrpnpp_lite")
     again = zoo.from_json(preset.to_json(), "file")
     assert again.model == preset.model
-    assert again.section("tracking", TrackingConfig) == preset.section("tracking", TrackingConfig)
+    assert tracking_config(again) == tracking_config(preset)
     assert "train" not in again.values
     with pytest.raises(UserError, match="not readable"):
         zoo.from_json("{", "file")

@@ -62,7 +62,7 @@ def follow(
     for output in (table, video):
         if output and output.exists() and Path(source.name).exists() and output.samefile(source.name):
             raise UserError(f"{output} is what is read; choose another name for the output")
-    rows = TableWriter(table, lost=tracker.tracking.longterm is not None)
+    rows = TableWriter(table, tracker.tracking.longterm is not None, tracker.preset.model.mask)
     film = VideoWriter(video, source.size, source.fps) if video else None
     outputs = [output for output in (rows, film) if output]
     scores: list[float] = []
@@ -72,7 +72,8 @@ def follow(
         try:
             for frame, result in tracker.track_frames(source, box):
                 time = frame.time or 0.0
-                rows.write(frame.index, time, result.box.tolist(), result.score, result.lost)
+                polygon = None if result.polygon is None else result.polygon.ravel().tolist()
+                rows.write(frame.index, time, result.box.tolist(), result.score, result.lost, polygon)
                 if film or on_frame:
                     drawn = _draw(frame, result)
                     if film:

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from siamtrack.config import read_yaml
 from siamtrack.models import zoo
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 
 app = typer.Typer(help="List the models; 'show NAME' describes one.")
 
@@ -36,7 +36,7 @@ def list_models(context: typer.Context) -> None:
 def show(name: Annotated[str, typer.Argument(help="Name of a model, or a preset's .yaml file.")]) -> None:
     """Describe a model: configuration, size, operations, and the card of its weights."""
     preset = zoo.load(name)
-    model, tracking = preset.model, preset.section("tracking", TrackingConfig)
+    model, tracking = preset.model, tracking_config(preset)
     parameters, template, search, how = _measure(preset)
     print(f"{preset.name}: {preset.values.get('summary', '')}")
     if parameters:
@@ -55,13 +55,10 @@ def _card(name: str) -> dict[str, Any] | None:
 def _measure(preset: zoo.Preset) -> tuple[int, float, float, str]:
     """Return parameters (0 if unknown), GMAC of template and search crop, and how they were found."""
     if find_spec("torch"):
-        import torch
+        from siamtrack.models.siamese import check_network, count_gmac
 
-        from siamtrack.models.siamese import SiameseRPN, count_gmac
-
-        with torch.device("meta"):
-            model = SiameseRPN(preset.model)
-        size = preset.section("tracking", TrackingConfig).search_size or preset.model.search_size
+        model = check_network(preset.model, preset.origin)
+        size = tracking_config(preset).search_size or preset.model.search_size
         operations = count_gmac(model, size)
         return sum(p.numel() for p in model.parameters()), *operations, "counted by torch's flop counter"
     card = _card(preset.name)

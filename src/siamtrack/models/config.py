@@ -59,6 +59,10 @@ class BackboneConfig(Config):
             raise ValueError("key 'model' names timm's model: give it if name is timm, and only then")
         if list(self.stages) != sorted(set(self.stages)):
             raise ValueError(f"stages {self._shown()} must be rising")
+        if self.width != 1 and self.name not in ("alexnet", "mobilenetv2"):
+            raise ValueError(f"width {self.width:g}: {self.name} has no width to choose; leave it out")
+        if self.width < 0.1:
+            raise ValueError(f"width {self.width:g} leaves no channels; give at least 0.1")
         if self.name != "timm":
             first, last = _STAGES[self.name]
             if max(self.stages) > last or min(self.stages) < 1:
@@ -90,19 +94,13 @@ class HeadConfig(Config):
     """Make each 3x3 convolution before the correlation a depth-wise 3x3 and a 1x1."""
 
 
-class MaskConfig(Config):
-    """SiamMask's branch (Wang et al., CVPR 2019)."""
-
-    stages: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 1, 2)
-    """The trunk's stages that refine the mask, of 4, 2 and 1 times the response's resolution."""
-
-
 class ModelConfig(Config):
     """A Siamese region proposal network."""
 
     backbone: BackboneConfig
     head: HeadConfig
-    mask: MaskConfig | None = None
+    mask: bool = False
+    """Add SiamMask's branch, refined by the trunk's stages 0, 1 and 2 (Wang et al., CVPR 2019); for ResNets."""
     anchors: AnchorConfig = AnchorConfig()
     template_size: PositiveInt = 127
     """Side of the template, in pixels."""
@@ -143,6 +141,10 @@ class ModelConfig(Config):
         levels, widths = len(self.backbone.stages), len(self.head.widths)
         if levels != widths:
             raise ValueError(f"head.widths has {widths} levels, backbone.stages {levels}; give one width a stage")
+        if not self.head.adjust and self.backbone.name != "alexnet":
+            raise ValueError("head.adjust: false is for alexnet, whose features are used without padding's border")
+        if self.mask and not self.backbone.name.startswith("resnet"):
+            raise ValueError(f"mask needs a ResNet for its trunk, not {self.backbone.name}")
         if self.head.kind == "upchannel" and (levels != 1 or self.head.adjust):
             raise ValueError("head.kind upchannel works on one level of the trunk as it is: one stage, adjust: false")
         return self

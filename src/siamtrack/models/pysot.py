@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +97,16 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             values = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"(?:GLOBAL|global|Unsupported class) ([\w.]+)", str(error))
-        what = f"({found[1]})" if found else ""
+    except Exception as error:  # a damaged file can fail anywhere in torch's reader
+        found = re.search(r"(?:GLOBAL|global|Unsupported class) (\w+\.[\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and found:
+            raise UserError(
+                f"{path} is refused: it holds more than weights ({found[1].rstrip('.')}), which could run code; save "
+                "its state_dict alone"
+            ) from None
         raise UserError(
-            f"{path} is refused: it holds more than weights {what}, which could run code; save its state_dict alone"
+            f"{path} is not a usable PyTorch checkpoint ({type(error).__name__}); is it one, and is it complete?"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} is not a usable PyTorch checkpoint ({reason}); is it complete?") from None
     if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
         values = values["state_dict"]
     if not isinstance(values, dict) or not any(isinstance(value, Tensor) for value in values.values()):
@@ -125,7 +125,13 @@ def convert(tensors: Mapping[str, Tensor], path: Path, name: str | None = None) 
     Raises:
         UserError: no preset (or not the named one) has these entries; lists what does not match.
     """
-    ours = {our_name(key): value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    kept = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+    ours = {our_name(key): value for key, value in kept.items()}
+    if len(ours) < len(kept):
+        raise UserError(f"{path} has two entries for the same weight under different names; save one state_dict alone")
+    damaged = [key for key, value in kept.items() if value.is_floating_point() and not value.isfinite().all()]
+    if damaged:
+        raise UserError(f"{path} holds weights that are not finite, the first in {damaged[0]}; it cannot track")
     if any(key.startswith(("ban_head.", "bbox_head.")) for key in ours):
         raise UserError(f"{path} is a SiamBAN or NanoTrack network (it has a ban_head), which is not of this family")
     known = [name] if name else zoo.names()

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from siamtrack.errors import UserError
 from siamtrack.models.backbones.alexnet import AlexNet
 from siamtrack.models.backbones.efficientnet import EfficientNetLite0
 from siamtrack.models.backbones.mobilenet import MobileNetV2
@@ -14,6 +15,8 @@ from siamtrack.models.neck import Neck, center_cut
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.rpn import DepthwiseRPN, UpChannelRPN
 
+FINER = (0, 1, 2)
+"""The trunk's stages that refine masks, of 4, 2 and 1 times the response's resolution."""
 Backbone = AlexNet | EfficientNetLite0 | MobileNetV2 | ResNet | TimmBackbone
 
 
@@ -28,7 +31,7 @@ class SiameseRPN(nn.Module):
         super().__init__()
         self.config = config
         head, anchors = config.head, config.anchors.per_cell
-        finer = config.mask.stages if config.mask else ()
+        finer = FINER if config.mask else ()
         self.backbone = build_backbone(config.backbone, (*finer, *config.backbone.stages))
         channels = self.backbone.channels[len(finer) :]
         self.neck = Neck(channels, head.widths) if head.adjust else None
@@ -94,6 +97,33 @@ def build_backbone(config: BackboneConfig, stages: tuple[int, ...]) -> Backbone:
             return TimmBackbone(config.model, stages)
         case "resnet18" | "resnet34" | "resnet50":
             return ResNet(int(config.name.removeprefix("resnet")), stages)
+
+
+def check_network(config: ModelConfig, origin: str) -> SiameseRPN:
+    """Return the network on torch's meta device (shapes without numbers), if its parts fit each other.
+
+    Raises:
+        UserError: they do not; ``origin`` says where the configuration comes from.
+    """
+    size = config.search_size
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = SiameseRPN(config).eval()
+            response = model(
+                torch.zeros(1, 3, config.template_size, config.template_size), torch.zeros(1, 3, size, size)
+            )
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{origin}: model: its parts do not fit each other ({str(error).splitlines()[0]})") from None
+    cells, wanted = response.cls.shape[-1], config.response_cells(size)
+    if cells != wanted:
+        raise UserError(
+            f"{origin}: model: the response to a search region of {size} pixels has {cells} cells a side, but "
+            f"search_size, template_size and base_size promise {wanted}: base_size {config.base_size} does not fit "
+            f"this trunk; the difference says by how much"
+        )
+    return model
 
 
 def count_gmac(model: SiameseRPN, search_size: int) -> tuple[float, float]:

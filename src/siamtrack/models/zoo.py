@@ -95,7 +95,8 @@ def _preset(values: dict[str, Any], origin: str) -> Preset:
         if key not in _SECTIONS:
             raise UserError(f"{origin}: unknown key {key!r}{nearest(key, _SECTIONS)}")
     if not isinstance(values.get("name"), str):
-        raise UserError(f"{origin}: key 'name' is missing")
+        given = f"holds {values['name']!r}" if "name" in values else "is missing"
+        raise UserError(f"{origin}: key 'name' {given}; give the model a name")
     return Preset(values["name"], values, origin)
 
 

@@ -1,43 +1,72 @@
-"""Published checkpoints turned into weight files of this package."""
+"""Published checkpoints turned into networks and weight files of this package."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 from siamtrack.errors import UserError
 from siamtrack.models import pysot, zoo
-from siamtrack.models.siamese import SiameseRPN
-from siamtrack.runtimes.torch_runtime import save
+from siamtrack.models.siamese import SiameseRPN, check_network
+from siamtrack.runtimes.torch_runtime import load, save
+from siamtrack.tracking.config import tracking_config
+from siamtrack.version import __version__
 
 
-def convert_checkpoint(checkpoint: Path, out: Path, preset: str | None = None) -> pysot.Converted:
-    """Convert a checkpoint of PySOT, SiamMask or DaSiamRPN to a .safetensors file with its preset.
+def read(checkpoint: Path, preset: str | None = None) -> tuple[SiameseRPN, pysot.Converted]:
+    """Return the network in a checkpoint of PySOT, SiamMask or DaSiamRPN, and what was recognised.
 
     Args:
         checkpoint: see :func:`siamtrack.models.pysot.read_checkpoint`.
-        out: the file to write.
-        preset: name of the preset; None to recognise it.
+        preset: name of the preset, or its .yaml file; None to recognise it.
 
     Raises:
-        UserError: the checkpoint cannot be read or is no network of the family, or ``out`` cannot be written.
+        UserError: the checkpoint cannot be read or is no network of the family, or the preset cannot be used.
     """
+    if preset:
+        named = zoo.load(preset)
+        tracking_config(named)
+        check_network(named.model, named.origin)
     converted = pysot.convert(pysot.read_checkpoint(checkpoint), checkpoint, preset)
     model = SiameseRPN(converted.preset.model)
     model.load_state_dict(converted.tensors, strict=False)  # complete but for counters of batches
+    return model.eval(), converted
+
+
+def convert_checkpoint(checkpoint: Path, out: Path, preset: str | None = None) -> pysot.Converted:
+    """Convert a checkpoint to a .safetensors file with its preset.
+
+    Raises:
+        UserError: see :func:`read`, or ``out`` cannot be written.
+    """
+    model, converted = read(checkpoint, preset)
     save(out, model, converted.preset)
     return converted
 
 
-def convert_to_cache(checkpoint: Path) -> Path:
-    """Return the converted form of ``checkpoint``, made on first use and kept in the user's cache.
+def load_checkpoint(checkpoint: Path) -> tuple[SiameseRPN, zoo.Preset]:
+    """Return the network in ``checkpoint`` and its preset.
+
+    Its converted form is kept in the user's cache, where that can be written, and used the next time.
 
     Raises:
-        UserError: see :func:`convert_checkpoint`.
+        UserError: see :func:`read`.
     """
     if not checkpoint.is_file():
         raise UserError(f"there is no file {checkpoint}")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamtrack"
-    cached = home / f"{checkpoint.stem}-{zoo.sha256(checkpoint)[:16]}.safetensors"
-    if not cached.is_file():
-        home.mkdir(parents=True, exist_ok=True)
-        convert_checkpoint(checkpoint, cached)
-    return cached
+    cached = _cache() / f"{checkpoint.stem}-{zoo.sha256(checkpoint)[:16]}-{__version__}.safetensors"
+    with suppress(UserError, OSError):  # there is none yet, or it is damaged
+        return load(cached)
+    model, converted = read(checkpoint)
+    with suppress(UserError, OSError):
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        save(cached, model, converted.preset)
+    return model, converted.preset
+
+
+def _cache() -> Path:
+    """Return the folder of converted checkpoints; it may not exist."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamtrack"
+    except RuntimeError:  # nobody knows where home is
+        return Path(gettempdir()) / "siamtrack"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -16,7 +17,6 @@ from siamtrack.errors import UserError
 from siamtrack.files import atomic
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.models.zoo import Preset
-from siamtrack.tracking.config import TrackingConfig
 
 OPSET = 18
 
@@ -39,8 +39,8 @@ class _Search(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, patch: Tensor, *kernels: Tensor) -> tuple[Tensor, Tensor]:
-        prediction = self.model.search(_image(patch), kernels)
+    def forward(self, patch: Tensor, kernels: list[Tensor]) -> tuple[Tensor, Tensor]:
+        prediction = self.model.search(_image(patch), tuple(kernels))
         return prediction.cls, prediction.loc
 
 
@@ -66,7 +66,8 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> tuple[Path, Pa
     """Write ``<stem>.template.onnx`` and ``<stem>.search.onnx``.
 
     Graphs (one target each): template: ``patch`` uint8 [1, T, T, 3] BGR -> ``kernels_0..``;
-    search: ``patch`` uint8 [1, S, S, 3] BGR and ``kernels_0..`` -> ``cls`` [1, 2 A, m, m], ``loc`` [1, 4 A, m, m].
+    search: ``patch`` uint8 [1, S, S, 3] BGR, of any size S that differs from T by whole strides, and ``kernels_0..`` ->
+    ``cls`` [1, 2 A, m, m], ``loc`` [1, 4 A, m, m].
     The preset travels in the files' metadata. ``model`` is folded in place.
 
     Raises:
@@ -74,35 +75,38 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> tuple[Path, Pa
     """
     if model.mask:
         raise UserError(f"{preset.name} has masks, which are not exported; run it with torch")
-    tracking = preset.section("tracking", TrackingConfig)
     fold_batch_norm(model)
     config = model.config
     z = torch.zeros(1, config.template_size, config.template_size, 3, dtype=torch.uint8)
-    size = tracking.search_size or config.search_size
-    x = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+    x = torch.zeros(1, config.search_size, config.search_size, 3, dtype=torch.uint8)
     with torch.no_grad():
         kernels = _Template(model)(z)
     names = [f"kernels_{index}" for index in range(len(kernels))]
     template, search = (stem.with_name(f"{stem.name}.{part}.onnx") for part in ("template", "search"))
     _export(_Template(model), (z,), ["patch"], names, preset, template)
-    _export(_Search(model), (x, *kernels), ["patch", *names], ["cls", "loc"], preset, search)
+    # Search regions of any size, for long-term tracking among others.
+    stride = config.anchors.stride
+    side = stride * torch.export.Dim("n", min=16, max=256) + config.template_size % stride
+    shapes = {"patch": {1: side, 2: side}, "kernels": [None for _ in kernels]}
+    _export(_Search(model), (x, list(kernels)), ["patch", *names], ["cls", "loc"], preset, search, shapes)
     return template, search
 
 
 def _export(
     module: nn.Module,
-    inputs: tuple[Tensor, ...],
+    inputs: tuple[Any, ...],
     names: list[str],
     outputs: list[str],
     preset: Preset,
     path: Path,
+    shapes: Any = None,
 ) -> None:
     with atomic(path) as temporary:
         with warnings.catch_warnings(), _quiet("torch.onnx"):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module.eval(), inputs, temporary, input_names=names, output_names=outputs,
-                opset_version=OPSET, dynamo=True, verbose=False, external_data=False,
+                opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, verbose=False, external_data=False,
             )  # fmt: skip
         graph = onnx.load(temporary)
         onnx.helper.set_model_props(graph, {"siamtrack": preset.to_json()})

@@ -76,9 +76,7 @@ def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, 
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
-    if path.suffix in CHECKPOINTS:
-        path = checkpoints.convert_to_cache(path)
-    network, preset = torch_runtime.load(path)
+    network, preset = (checkpoints.load_checkpoint if path.suffix in CHECKPOINTS else torch_runtime.load)(path)
     return torch_runtime.TorchNetwork(network, place), preset
 
 

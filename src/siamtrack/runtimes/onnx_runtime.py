@@ -39,7 +39,6 @@ class OnnxNetwork:
         self._inputs = [entry.name for entry in self._search.get_inputs()]
         if self._inputs != ["patch", *kernels] or metadata != self._template.get_modelmeta().custom_metadata_map:
             raise UserError(f"{template} and {search} do not belong together; export the model again")
-        self._search_size = self._search.get_inputs()[0].shape[1]
 
     def template(self, patches: Patches) -> Arrays:
         """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
@@ -47,11 +46,6 @@ class OnnxNetwork:
 
     def search(self, patches: Patches, features: Arrays) -> Prediction:
         """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
-        if patches.shape[1] != self._search_size:
-            raise UserError(
-                f"the ONNX graph takes search regions of {self._search_size} pixels, not {patches.shape[1]}; export it "
-                "with these parameters of tracking, or use torch"
-            )
         outputs = []
         for index in range(len(patches)):
             one = slice(index, index + 1)

@@ -1,6 +1,7 @@
 """PyTorch: the network as it is trained, on a CPU or a GPU; and its weight files."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,14 @@ class TorchNetwork:
     @torch.inference_mode()
     def template(self, patches: Patches) -> tuple[Array, ...]:
         """See :class:`~siamtrack.tracking.network.Network`."""
-        return self.model.template(self._images(patches))
+        with _full_precision():
+            return self.model.template(self._images(patches))
 
     @torch.inference_mode()
     def search(self, patches: Patches, features: tuple[Array, ...]) -> Prediction:
         """See :class:`~siamtrack.tracking.network.Network`."""
-        return self.model.search(self._images(patches), features)
+        with _full_precision():
+            return self.model.search(self._images(patches), features)
 
     @torch.inference_mode()
     def draw(self, context: tuple[Array, ...], cell: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -53,12 +56,19 @@ class TorchNetwork:
             raise UserError("this model gives boxes only; for masks take a SiamMask model")
         row, column = torch.from_numpy(cell).to(self.device).T
         target = torch.arange(len(cell), device=self.device)
-        masks: NDArray[np.float32] = self.model.mask.draw(context, target, row, column).cpu().numpy()
+        with _full_precision():
+            masks: NDArray[np.float32] = self.model.mask.draw(context, target, row, column).cpu().numpy()
         return masks
 
     def _images(self, patches: Patches) -> Tensor:
         """Return [B, S, S, 3] uint8 as [B, 3, S, S] float on the device."""
         return torch.from_numpy(patches).to(self.device).permute(0, 3, 1, 2).float()
+
+
+def _full_precision() -> AbstractContextManager[None]:
+    """Return a block without TF32, whose 10 bits would make a GPU's boxes differ from a CPU's."""
+    block: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return block
 
 
 def save(path: Path, model: SiameseRPN, preset: zoo.Preset) -> None:
@@ -86,6 +96,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], zoo.Preset]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is not a usable safetensors file: {error}") from None
+    damaged = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if damaged:
+        raise UserError(f"{path} holds weights that are not finite, the first in {damaged[0]}; it cannot track")
     if "siamtrack" not in metadata:
         raise UserError(f"{path} was not written by siamtrack: it does not say which model it is")
     return tensors, zoo.from_json(metadata["siamtrack"], str(path))

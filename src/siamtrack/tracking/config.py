@@ -1,8 +1,13 @@
 """Parameters of tracking: the keys of a preset's ``tracking`` section."""
 
-from pydantic import Field, PositiveInt
+from collections.abc import Mapping
+from typing import Any, Self
 
-from siamtrack.config import Config
+from pydantic import Field, PositiveInt, model_validator
+
+from siamtrack.config import Config, merge, validate
+from siamtrack.errors import UserError
+from siamtrack.models.zoo import Preset
 
 
 class LongTermConfig(Config):
@@ -17,6 +22,12 @@ class LongTermConfig(Config):
     sudden, several for a growing search (local to global)."""
     window_influence: float = Field(0.001, ge=0, le=1)
     """Takes the place of the short-term value while lost."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; a lost target could never be found")
+        return self
 
 
 class AdaptiveConfig(Config):
@@ -64,3 +75,31 @@ class TrackingConfig(Config):
     """Learn what looks like the object and is not."""
     legacy: bool = False
     """Calculate as PySOT does, quirks included, to reproduce its numbers (docs/family.md lists the differences)."""
+
+
+def tracking_config(preset: Preset, over: Mapping[str, Any] | None = None) -> TrackingConfig:
+    """Return a preset's parameters of tracking.
+
+    Args:
+        preset: its ``tracking`` section is read.
+        over: values that take the place of the preset's, section by section.
+
+    Raises:
+        UserError: a key is unknown, a value does not fit, or the network has no response to a size of search region.
+    """
+    values = preset.values.get("tracking") or {}
+    where = f"{preset.origin}: tracking"
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} holds {values!r}, expected a section of keys and values")
+    config = validate(TrackingConfig, merge(values, over or {}), where)
+    sizes = {"search_size": config.search_size or preset.model.search_size}
+    if config.adaptive:
+        sizes["adaptive.search_size"] = config.adaptive.search_size
+    if config.longterm:
+        sizes |= {f"longterm.search_sizes[{i}]": size for i, size in enumerate(config.longterm.search_sizes)}
+    for key, size in sizes.items():
+        try:
+            preset.model.response_cells(size)
+        except ValueError as error:
+            raise UserError(f"{where}: {key}: {error}") from None
+    return config

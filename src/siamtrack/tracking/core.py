@@ -133,7 +133,8 @@ class TrackerCore:
         moved, boxes = self._move(frames, state, center, best)
         masks = self._masks(frames, center, side, search_size, prediction.context, best) if model.mask else None
         if config.distractors:
-            found = self._distractors(config.distractors, candidates, ranks, center, scale)
+            followed = (state.lost == 0) & (moved.lost == 0)
+            found = self._distractors(config.distractors, candidates, ranks, center, scale, followed)
             moved = self._remember(frames, moved, found, config.distractors)
         return moved, Step(boxes, best.score, moved.lost > 0, masks)
 
@@ -205,12 +206,27 @@ class TrackerCore:
         ]
 
     def _distractors(
-        self, config: DistractorConfig, candidates: Candidates, ranks: Array, center: Floats, scale: Floats
+        self,
+        config: DistractorConfig,
+        candidates: Candidates,
+        ranks: Array,
+        center: Floats,
+        scale: Floats,
+        followed: NDArray[np.bool_],
     ) -> list[Floats]:
-        """Return the distractors of each target: B times [K, 4] as x, y, w, h in pixels of the frame."""
+        """Return the distractors of each target: B times [K, 4] as x, y, w, h in pixels of the frame.
+
+        Lost targets have none: their best candidate may be anything, and the others may be the target.
+
+        Shapes: followed [B].
+        """
         boxes = to_numpy(candidates.boxes).astype(np.float64) / scale[:, None, None]
         boxes[..., :2] += center[:, None] - boxes[..., 2:] / 2
-        return [distractors.find(each, order, config) for each, order in zip(boxes, to_numpy(ranks), strict=True)]
+        order = to_numpy(ranks)
+        return [
+            distractors.find(boxes[index], order[index], config) if followed[index] else np.zeros((0, 4))
+            for index in range(len(boxes))
+        ]
 
     def _remember(
         self, frames: Sequence[Image], state: TrackState, found: list[Floats], config: DistractorConfig

@@ -29,9 +29,10 @@ def believed(scores: NDArray[np.float64], config: TrackingConfig) -> NDArray[np.
 def next_lost(scores: NDArray[np.float64], lost: NDArray[np.int64], config: TrackingConfig) -> NDArray[np.int64]:
     """Return for how many frames each target has now been lost.
 
-    Below ``low`` it is lost, above ``high`` it is found; in between it stays what it was. Shapes: [B] each.
+    Below ``low`` (or without a finite score) it is lost, above ``high`` it is found; in between it stays what it was.
+    Shapes: [B] each.
     """
     if not config.longterm:
         return lost
-    goes_on = (scores < config.longterm.low) | ((lost > 0) & (scores <= config.longterm.high))
+    goes_on = ~(scores >= config.longterm.low) | ((lost > 0) & (scores <= config.longterm.high))
     return np.where(goes_on, lost + 1, 0)

@@ -31,7 +31,9 @@ class OptimizerConfig(Config):
     lr_end: float = Field(0.0005, gt=0)
     """Learning rate of neck and head at the end; it falls there exponentially."""
     warmup_steps: NonNegativeInt = 500
-    """Steps over which the rate rises exponentially from a fifth of ``lr``."""
+    """Steps over which the rate rises exponentially to ``lr``."""
+    warmup_from: float = Field(0.2, gt=0, le=1)
+    """The rate of the first step, as a share of ``lr``."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD."""
     weight_decay: float = Field(1e-4, ge=0)

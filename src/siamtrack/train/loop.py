@@ -24,10 +24,10 @@ from siamtrack.models import zoo
 from siamtrack.models.losses import classification_loss, mask_loss, overlaps, regression_loss
 from siamtrack.models.mask import MaskBranch, cut_targets
 from siamtrack.models.prediction import Prediction
-from siamtrack.models.siamese import SiameseRPN
+from siamtrack.models.siamese import SiameseRPN, check_network
 from siamtrack.runtimes.torch_runtime import TorchNetwork, load_weights, save
 from siamtrack.tracking.anchors import anchor_grid
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.decode import decode
 from siamtrack.train.checkpoint import load_checkpoint, save_checkpoint
@@ -56,13 +56,14 @@ class Training:
     def __init__(self, preset: zoo.Preset, folder: Path, device: str) -> None:
         self.preset, self.folder, self.device = preset, folder, torch.device(device)
         self.config = config = preset.section("train", TrainConfig)
-        self.tracking = preset.section("tracking", TrackingConfig)
+        self.tracking = tracking_config(preset)
         if not config.data.root:
             raise UserError(f"{preset.origin}: train.data.root is not set; add --set train.data.root=FOLDER")
         if config.stage == "refine" and not (preset.model.mask and config.start):
             raise UserError(
                 "train.stage refine needs a model with masks and train.start, the weights of the first stage"
             )
+        check_network(preset.model, preset.origin)
         torch.manual_seed(config.seed)
         self.model = SiameseRPN(preset.model)
         if config.start:
@@ -74,11 +75,14 @@ class Training:
         index, held = read_index(Path(config.data.root)).split(config.data.holdout)
         if not len(index):
             raise UserError("train.data.holdout leaves nothing to train on")
+        if config.stage == "refine" and (not config.loss.mask or not any(index.mask)):
+            lacking = "train.loss.mask above 0" if not config.loss.mask else "training data with masks"
+            raise UserError(f"train.stage refine learns from masks alone and needs {lacking}")
         self.index = index
         sizes = preset.model.template_size, preset.model.search_size
         self.sampler = PairSampler(index, config.sampling, sizes[0])
         pack = load_pack(index, config.data.canvas, device)
-        self.augmenter = Augmenter(index, pack, *sizes, with_masks=preset.model.mask is not None)
+        self.augmenter = Augmenter(index, pack, *sizes, with_masks=preset.model.mask)
         self.cells = preset.model.response_cells(sizes[1])
         self.anchors = torch.from_numpy(anchor_grid(preset.model.anchors, self.cells)).float().to(self.device)
         self.clips = {"sequences": read_clips(config.validation)}

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from siamtrack.errors import UserError
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.train.config import OptimizerConfig, TrainConfig
 
@@ -9,12 +10,12 @@ from siamtrack.train.config import OptimizerConfig, TrainConfig
 def rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Return the learning rate of neck and head at ``step`` of ``steps``, 0-based.
 
-    Exponential from lr / 5 to lr during the warm-up, then exponential from lr to lr_end: SiamRPN++'s schedule,
-    without the steps between epochs.
+    Exponential up to lr during the warm-up, then exponential from lr to lr_end: SiamRPN++'s schedule, without the
+    steps between epochs.
     """
     warmup = min(config.warmup_steps, steps - 1)
     if step < warmup:
-        return float(config.lr * 5 ** (step / warmup - 1))
+        return float(config.lr * config.warmup_from ** (1 - step / warmup))
     progress = (step - warmup) / max(1, steps - 1 - warmup)
     return float(config.lr * (config.lr_end / config.lr) ** progress)
 
@@ -42,5 +43,14 @@ def head_parts(model: SiameseRPN) -> list[nn.Module]:
 
 
 def trained_stages(model: SiameseRPN, config: OptimizerConfig) -> list[nn.Module]:
-    """Return the stages of the trunk that are trained once it is unfrozen."""
-    return [stage for number, stage in model.backbone.stages().items() if number in config.backbone_stages]
+    """Return the stages of the trunk that are trained once it is unfrozen.
+
+    Raises:
+        UserError: the trunk has no stage of such a number.
+    """
+    stages = model.backbone.stages()
+    unknown = set(config.backbone_stages) - stages.keys()
+    if unknown:
+        known = ", ".join(map(str, stages))
+        raise UserError(f"train.optimizer.backbone_stages: the trunk has no stage {min(unknown)}; it has {known}")
+    return [stages[number] for number in config.backbone_stages]

@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+"""Of R, G and B between 0 and 1, as torchvision normalises them."""
+
 
 def _conv3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
     """Return a 3x3 convolution whose padding keeps the size, or none if it strides."""
@@ -124,8 +128,9 @@ class ResNet(nn.Module):
     def load_torchvision(self, published: Mapping[str, Tensor]) -> None:
         """Load ImageNet weights in torchvision's layout (RGB, scaled to mean 0 and deviation 1).
 
-        The first convolution is turned to BGR; a 1x1 shortcut becomes the central tap of a 3x3 one, which computes
-        the same (with stride 2 as well: both see pixel 2 i + 1).
+        The first convolution is turned to BGR and its batch norm shifted, so that pixels of 0..255 give what normalised
+        ones gave; a 1x1 shortcut becomes the central tap of a 3x3 one, which computes the same (with stride 2 as well:
+        both see pixel 2 i + 1).
 
         Raises:
             ValueError: an entry is missing or has another shape.
@@ -136,7 +141,9 @@ class ResNet(nn.Module):
                 raise ValueError(f"the ImageNet weights lack {name!r}")
             value = published[name]
             if name == "conv1.weight":
-                value = value.flip(1)
+                value = (value / (255 * IMAGENET_STD)).flip(1)  # RGB to BGR
+            if name == "bn1.running_mean":
+                value = value + (published["conv1.weight"] * IMAGENET_MEAN / IMAGENET_STD).sum((1, 2, 3))
             if value.shape != wanted.shape and ".downsample.0." in name and value.shape[2:] == (1, 1):
                 embedded = torch.zeros_like(wanted)
                 embedded[..., 1:2, 1:2] = value

@@ -22,16 +22,14 @@ class TimmBackbone(nn.Module):
         UserError: timm is not installed, does not know the model, or cannot dilate it to stride 8.
     """
 
-    def __init__(self, model: str, stages: Sequence[int], pretrained: bool = False) -> None:
+    def __init__(self, model: str, stages: Sequence[int]) -> None:
         super().__init__()
         try:
             import timm
         except ImportError:
             raise UserError("backbone timm needs the package timm; pip install 'siamtrack[timm]'") from None
         try:
-            self.model = timm.create_model(
-                model, pretrained=pretrained, features_only=True, output_stride=8, out_indices=tuple(stages)
-            )
+            self.model = timm.create_model(model, features_only=True, output_stride=8, out_indices=tuple(stages))
         except (RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"timm cannot make {model!r} with stride 8: {error}") from None
         strides = self.model.feature_info.reduction()
@@ -40,7 +38,7 @@ class TimmBackbone(nn.Module):
         self.channels = tuple(self.model.feature_info.channels())
 
     def stages(self) -> dict[int, nn.Module]:
-        """Return the whole model as stage 1: timm's models have no common structure."""
+        """Return the whole model as stage 1, for timm's models have no common structure."""
         return {1: self.model}
 
     def forward(self, x: Tensor) -> list[Tensor]:
