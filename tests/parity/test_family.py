@@ -204,13 +204,60 @@ def test_checkpoints_that_are_not_of_the_family_are_refused(tmp_path):
     refused(good | {"extra.weight": torch.zeros(4)}, "extra.weight is not part of it")
     refused({"ban_head.cls.weight": torch.zeros(4)}, "SiamBAN or NanoTrack network")
     refused([1, 2], "holds no state dict")
-    torch.save(good, tmp_path / "a.pth")
-    (tmp_path / "a.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:100_000])
-    with pytest.raises(UserError, match="not a usable PyTorch checkpoint"):
-        pysot.read_checkpoint(tmp_path / "a.pth")
     torch.save(good, tmp_path / "b.pth")
     with pytest.raises(UserError, match="closest is siamrpnpp_resnet50"):
         checkpoints.convert_checkpoint(tmp_path / "b.pth", tmp_path / "b.safetensors", "siamrpnpp_resnet50")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_checkpoints_are_named_so(tmp_path, zipped):
+    values = {f"layer{number}.weight": torch.randn(3, 4) for number in range(20)}
+    whole, cut = tmp_path / "whole.pth", tmp_path / "cut.pth"
+    torch.save(values, whole, _use_new_zipfile_serialization=zipped)
+    data, rng = whole.read_bytes(), np.random.default_rng(0)
+    cases = [data[:length] for length in range(0, len(data) - 1, max(1, len(data) // 150))]
+    for _ in range(100):
+        flipped = bytearray(data)
+        flipped[rng.integers(len(data))] ^= 255
+        cases.append(bytes(flipped))
+    cases += [b"<!DOCTYPE html><html></html>", b'{"a": 1}', pickle.dumps({"a": 1})]
+    refused = 0
+    for case in cases:
+        cut.write_bytes(case)
+        try:
+            pysot.read_checkpoint(cut)
+        except UserError:
+            refused += 1
+    assert refused > 0.5 * len(cases)  # a flipped bit of a number goes unnoticed; all else is one sentence
+    with pytest.raises(UserError, match="not a usable PyTorch checkpoint|holds no state dict"):
+        pysot.read_checkpoint(cut)
+
+
+def test_weights_that_are_not_finite_or_twice_there_are_refused(tmp_path):
+    values = pysot_names("siamrpn_alexnet_dw")
+    values["rpn_head.cls.head.3.bias"] = torch.full((10,), torch.nan)
+    with pytest.raises(UserError, match=r"not finite, the first in rpn_head.cls.head.3.bias"):
+        pysot.convert(values, tmp_path)
+    twice = {"backbone.a.weight": torch.zeros(1), "module.backbone.a.weight": torch.zeros(1)}
+    with pytest.raises(UserError, match="two entries for the same weight"):
+        pysot.convert(twice, tmp_path)
+
+
+def test_the_cache_may_be_damaged_or_read_only(tmp_path, monkeypatch):
+    path = tmp_path / "model.pth"
+    torch.save(pysot_names("siamrpn_alexnet_dw"), path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model, _ = checkpoints.load_checkpoint(path)
+    (cached,) = (tmp_path / "cache" / "siamtrack").iterdir()
+    cached.write_bytes(b"damaged")
+    again, _ = checkpoints.load_checkpoint(path)
+    assert cached.stat().st_size > 1000  # it was made again
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    third, preset = checkpoints.load_checkpoint(path)
+    assert preset.name == "siamrpn_alexnet_dw"
+    for each in (again, third):
+        assert torch.equal(each.rpn.cls[0].decode[3].bias, model.rpn.cls[0].decode[3].bias)
 
 
 NANOTRACK = DATA / "weights" / "nanotrackv3.pth"
@@ -236,7 +283,14 @@ def test_torchvisions_shortcuts_compute_the_same_at_the_centre_tap():
     convolution = trunk.layer2[0].downsample[0]
     expected = torch.nn.functional.conv2d(x[:, :, 1:-1:2, 1:-1:2], published["layer2.0.downsample.0.weight"])
     torch.testing.assert_close(convolution(x), expected, rtol=1e-4, atol=1e-3)
-    assert torch.equal(trunk.conv1.weight, published["conv1.weight"].flip(1))
+    pixels = torch.rand(1, 3, 31, 31) * 255  # BGR
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    normalised = torch.nn.functional.conv2d((pixels.flip(1) / 255 - mean) / std, published["conv1.weight"], stride=2)
+    norm = {part: published[f"bn1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
+    norm["running_var"] = norm["running_var"].abs() + 1
+    trunk.bn1.running_var.copy_(norm["running_var"])
+    expected = torch.nn.functional.batch_norm(normalised, *norm.values())
+    torch.testing.assert_close(trunk.eval().bn1(trunk.conv1(pixels)), expected, rtol=1e-3, atol=1e-3)
     del published["bn1.weight"]
     with pytest.raises(ValueError, match="lack 'bn1.weight'"):
         trunk.load_torchvision(published)

@@ -135,12 +135,11 @@ def test_graphs_that_do_not_belong_together_are_refused(tmp_path):
         OnnxNetwork(tmp_path / "a")
 
 
-def test_a_graph_takes_the_search_region_it_was_made_for(clip):
-    from siamtrack.errors import UserError
-
-    tracker = Tracker(tracking={"search_size": 271})
-    with pytest.raises(UserError, match="takes search regions of 255 pixels, not 271"):
-        list(tracker.track(clip, (100, 90, 40, 40)))
+def test_graphs_take_any_search_region(clip):
+    rules = {"longterm": {"low": 0.99, "high": 0.999, "search_sizes": [303, 447]}}
+    onnx, torch = ([r.box for r in Tracker(runtime=r, tracking=rules).track(clip, (100, 90, 40, 40), end=6)]
+                   for r in ("onnx", "torch"))  # fmt: skip
+    np.testing.assert_allclose(onnx, torch, atol=0.01)
 
 
 def test_tracking_takes_frames_and_parameters(clip, square):

@@ -4,6 +4,7 @@ from siamtrack.config import override, read_yaml, validate
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.config import ModelConfig
+from siamtrack.models.siamese import check_network
 from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.train.config import TrainConfig
 
@@ -139,3 +140,51 @@ def test_a_preset_survives_its_weight_file():
     assert "train" not in again.values
     with pytest.raises(UserError, match="not readable"):
         zoo.from_json("{", "file")
+
+
+def test_overrides_of_tracking_are_merged_section_by_section():
+    preset = zoo.load("siamrpnpp_resnet50_lt")
+    config = tracking_config(preset, {"longterm": {"high": 0.95}, "lr": 0.3})
+    assert (config.longterm.low, config.longterm.high, config.lr) == (0.8, 0.95, 0.3)
+    assert tracking_config(preset, {"longterm": None}).longterm is None
+    assert tracking_config(zoo.load("siamrpnpp_lite"), {"distractors": {}}).distractors.strength == 0.5
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"search_size": 250}, "tracking: search_size: search_size 250, template_size 127 and stride 8 do not fit"),
+        ({"search_size": 263}, "whole, odd"),
+        ({"search_size": 64}, "do not fit"),
+        ({"longterm": {"search_sizes": [255, 300]}}, r"longterm.search_sizes\[1\]: search_size 300"),
+        ({"adaptive": {"search_size": 300}}, "adaptive.search_size: search_size 300"),
+        ({"adaptive": {"serch_size": 287}}, "unknown key 'adaptive.serch_size'; did you mean 'search_size'"),
+        ({"longterm": {"low": 0.9, "high": 0.2}}, "low 0.9 is above high 0.2"),
+    ],
+)
+def test_tracking_that_does_not_fit_the_network_is_refused(over, said):
+    with pytest.raises(UserError, match=said):
+        tracking_config(zoo.load("siamrpnpp_lite"), over)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "said"),
+    [
+        ("siamrpn_alexnet", ["model.mask=true"], "mask needs a ResNet"),
+        ("siamrpnpp_resnet50", ["model.backbone.width=2.0"], "resnet50 has no width"),
+        ("siamrpnpp_mobilenetv2", ["model.backbone.width=0.001"], "leaves no channels"),
+        ("siamrpnpp_lite", ["model.head.adjust=false"], "adjust: false is for alexnet"),
+        ("siamrpn_alexnet_dw", ["model.head.widths=[128]"], "its parts do not fit"),
+        ("siamrpn_alexnet_dw", ["model.base_size=8"], "has 17 cells a side, but .* promise 25"),
+        ("siamrpnpp_lite", ["model.template_size=63"], "has 25 cells a side, but .* promise 33"),
+        ("siamrpnpp_lite", ["model.template_size=31"], "do not fit|promise"),
+    ],
+)
+def test_networks_whose_parts_do_not_fit_are_refused(preset, settings, said):
+    with pytest.raises(UserError, match=said):
+        check_network(zoo.load(preset, settings).model, preset)
+
+
+def test_every_shipped_network_fits():
+    for name in zoo.names():
+        check_network(zoo.load(name).model, name)

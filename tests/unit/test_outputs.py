@@ -32,6 +32,19 @@ def test_losses_have_a_column_of_their_own(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "frame,time,x,y,w,h,score,lost\n0,0.0,1.0,2.0,3.0,4.0,0.5,1\n"
 
 
+def test_rotated_rectangles_have_a_column_of_their_own(tmp_path):
+    corners = [1.5, 2, 3, 4, 5, 6, 7, 8.25]
+    for suffix in ("jsonl", "csv"):
+        writer = TableWriter(tmp_path / f"a.{suffix}", polygon=True)
+        writer.write(0, 0.0, (1, 2, 3, 4), 1)
+        writer.write(1, 0.1, (1, 2, 3, 4), 0.5, polygon=corners)
+        writer.close()
+    first, second = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
+    assert first["polygon"] == [1, 2, 4, 2, 4, 6, 1, 6]  # the corners of the given box
+    assert second["polygon"] == corners
+    assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",0.5,1.5 2.0 3.0 4.0 5.0 6.0 7.0 8.25")
+
+
 def test_nothing_is_left_when_nothing_was_written(tmp_path):
     TableWriter(tmp_path / "a.csv").close()
     VideoWriter(tmp_path / "a.mp4", (32, 32), Fraction(25)).close()

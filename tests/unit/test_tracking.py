@@ -209,31 +209,35 @@ class Random:
         return Prediction(cls, loc)
 
 
-def test_a_step_follows_the_specification_by_loops():
-    """One target with random responses against SiamRPN's rules written out anchor by anchor."""
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_step_follows_the_specification_by_loops(legacy):
+    """One target with random responses against SiamRPN's rules written out anchor by anchor; with PySOT's quirks."""
     rng = np.random.default_rng(5)
     frames = [rng.integers(0, 255, (240, 320, 3), np.uint8) for _ in range(6)]
-    config = TrackingConfig(penalty_k=0.11, window_influence=0.35, lr=0.4)
+    config = TrackingConfig(penalty_k=0.11, window_influence=0.35, lr=0.4, legacy=legacy)
     network = Random()
     core = TrackerCore(network, CONFIG, config)
     box = np.array([140.0, 90.0, 44.0, 31.0])
     state = core.init(frames[:1], box[None])
     fill = frames[0].mean((0, 1)).astype(np.uint8)[None]
-    cx, cy, w, h = box[0] + box[2] / 2, box[1] + box[3] / 2, box[2], box[3]
+    cx, cy, w, h = box[0] + (box[2] - legacy) / 2, box[1] + (box[3] - legacy) / 2, box[2], box[3]
 
     def side(w, h):
         return np.sqrt((w + (w + h) / 2) * (h + (w + h) / 2))
 
-    assert np.array_equal(network.shown[0], crop(frames[:1], np.array([[cx, cy]]), np.array([side(w, h)]), 127, fill))
+    def cut(frame, region, size):
+        return crop([frame], np.array([[cx, cy]]), np.array([region]), size, fill, legacy)
+
+    assert np.array_equal(network.shown[0], cut(frames[0], side(w, h), 127))
     hann = np.hanning(25)
     anchors = anchor_grid(AnchorConfig(), 25)
     for frame in frames[1:]:
         state, found = core.step([frame], state)
         region = side(w, h) * 255 / 127
-        grid = 2.0 ** np.floor(np.log2(region / 255 / 4))
-        cx, cy, region = (round(value / grid) * grid for value in (cx, cy, region))
-        expected = crop([frame], np.array([[cx, cy]]), np.array([region]), 255, fill)
-        assert np.array_equal(network.shown[-1], expected)
+        if not legacy:
+            grid = 2.0 ** np.floor(np.log2(region / 255 / 4))
+            cx, cy, region = (round(value / grid) * grid for value in (cx, cy, region))
+        assert np.array_equal(network.shown[-1], cut(frame, region, 255))
         scale = 255 / region
         best = (-1.0,)
         for index, (ax, ay, aw, ah) in enumerate(anchors):

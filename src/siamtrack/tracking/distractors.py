@@ -25,7 +25,7 @@ def find(boxes: NDArray[np.float64], rank: NDArray[np.float64], config: Distract
     order = np.argsort(-rank)
     order = order[rank[order] >= config.threshold * rank[order[0]]]
     found = [boxes[order[0]]]
-    for index in order:
+    for index in order[1:]:
         if iou(boxes[index], np.array(found)).max() < _APART:
             found.append(boxes[index])
         if len(found) > config.most:
