@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
 from siamtrack.data.pack import load_pack
+from siamtrack.data.targets import Targets
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
+from siamtrack.models.prediction import Prediction
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes.torch_runtime import read
 from siamtrack.train.config import OptimizerConfig, TrainConfig
@@ -261,3 +264,58 @@ def test_a_start_and_a_stage_need_each_other(training_folder, tmp_path):
         Training(preset(training_folder, "train.start=no.safetensors"), tmp_path, "cpu")
     with pytest.raises(UserError, match="there is no file no.pth"):
         Training(preset(training_folder, "train.pretrained=no.pth"), tmp_path, "cpu")
+
+
+MASKS = ("model.backbone={name: resnet18, stages: [3]}", "model.mask=true", "train.loss.mask=36")
+
+
+def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_folder, tmp_path):
+    training = Training(preset(training_folder, *MASKS), tmp_path, "cpu")
+    asked = []
+
+    class Branch:
+        def coarse(self, context, owner, row, column):
+            asked.extend(zip(owner.tolist(), row.tolist(), column.tolist(), strict=True))
+            return torch.full((len(owner), 127, 127), 9.0)
+
+    label = torch.full((2, 5, 25, 25), -1)
+    label[:, 3, 10, 17] = label[:, 1, 11, 18] = 1
+    label[:, 2, 4, 5] = 0
+    target = Targets(label.reshape(2, -1), torch.zeros(2, 4, 3125), torch.zeros(2, 3125))
+    mask = torch.ones(2, 255, 255)
+    mask[:, :60] = 0
+    batch = Batch(*(torch.zeros(2, 4),) * 4, mask, torch.tensor([True, False]))
+    prediction = Prediction(torch.zeros(0), torch.zeros(0), (torch.zeros(0),))
+    generator = torch.Generator().manual_seed(0)
+    loss = training._mask_loss(Branch(), prediction, batch, target, generator)
+    assert sorted(asked) == [(0, 10, 17), (0, 11, 18)]
+    # Certain of the object everywhere; cells of rows 10 and 11 see the picture from rows 48 and 56 on.
+    assert loss.item() == pytest.approx(9 * (12 + 4) / 2 / 127, abs=1e-3)
+
+
+def test_the_second_stage_learns_from_masks_alone(training_folder, tmp_path):
+    first = Training(preset(training_folder, *MASKS, "train.steps=2"), tmp_path / "one", "cpu")
+    first.run()
+    start = f"train.start={tmp_path / 'one' / 'last.safetensors'}"
+    second = Training(preset(training_folder, *MASKS, start, "train.stage=refine"), tmp_path / "two", "cpu")
+    losses = second._train_step()
+    assert losses["loss"] == pytest.approx(36 * losses["mask"])
+    for settings, said in ((("train.loss.mask=0",), "train.loss.mask above 0"), ((), "training data with masks")):
+        if not settings:
+            lines = (training_folder / "index.jsonl").read_text().splitlines()
+            bare = tmp_path / "bare"
+            bare.mkdir()
+            for shard in training_folder.glob("*.tar"):
+                (bare / shard.name).symlink_to(shard)
+            for line in (records := [json.loads(line) for line in lines]):
+                for each in line["objects"]:
+                    each["mask"] = None
+            (bare / "index.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+            settings = (f"train.data.root={bare}",)
+        with pytest.raises(UserError, match=said):
+            Training(preset(training_folder, *MASKS, start, "train.stage=refine", *settings), tmp_path / "x", "cpu")
+
+
+def test_a_stage_that_the_trunk_does_not_have_is_refused(training_folder, tmp_path):
+    with pytest.raises(UserError, match="the trunk has no stage 9; it has"):
+        Training(preset(training_folder, "train.optimizer.backbone_stages=[9]"), tmp_path, "cpu")
