@@ -70,12 +70,11 @@ def lines(curves: Mapping[int, Curve]) -> str:
 
 
 def scatter(points: Mapping[int, tuple[float, float]], x_label: str, y_label: str) -> str:
-    """Return a plot of a point (x, y) a tracker, keyed by place in the ranking. x is logarithmic and positive."""
-    markers = "osD^vP"
+    """Return a plot of a numbered point (x, y) a tracker, keyed by place in the ranking. x is positive, logarithmic."""
     with _axes(4.6, 3.3) as (axes, svg):
         for index, (x, y) in points.items():
-            marker = markers[index // len(COLOURS) % len(markers)]
-            axes.plot([x], [y], marker=marker, markersize=9, linestyle="none", color=colour(index))
+            axes.plot([x], [y], "o", markersize=9, color=colour(index))
+            axes.annotate(f"{index + 1}", (x, y), (7, 3), textcoords="offset points")
         low, high = (f([x for x, _ in points.values()]) for f in (min, max))
         axes.set_xscale("log")
         axes.set_xlim(low / 2.2, high * 2.2)

@@ -64,7 +64,7 @@ def track(sequence: Sequence, results: SequenceResult) -> Track:
         inside: NDArray[np.bool_] = (frames >= 0) & (frames < count)
         at = frames[inside]
         boxes[row, at] = result.boxes[inside]
-        answered = np.isfinite(result.boxes).all(1)
+        answered = np.all(np.isfinite(result.boxes), axis=1)
         asked[row, at] = ((result.codes != SKIPPED) | answered)[inside]
         if polygons is not None and result.polygons is not None:
             polygons[row, at] = result.polygons[inside]
@@ -75,7 +75,7 @@ def track(sequence: Sequence, results: SequenceResult) -> Track:
 
 def present(sequence: Sequence) -> NDArray[np.bool_]:
     """Return in which frames there is an object to overlap with. Shape: [T]."""
-    known: NDArray[np.bool_] = np.isfinite(sequence.boxes).all(1) & (sequence.boxes[:, 2:] > 0).all(1)
+    known: NDArray[np.bool_] = np.all(np.isfinite(sequence.boxes), axis=1) & np.all(sequence.boxes[:, 2:] > 0, axis=1)
     return known
 
 
@@ -87,7 +87,7 @@ def worst_moments(overlaps: NDArray[np.float64], count: int) -> list[int]:
     Shapes: overlaps [N, T], NaN where there is none; at most ``count`` frames.
     """
     rows = [_mean(overlaps), *overlaps] if len(overlaps) > 1 else [*overlaps]
-    left = np.isfinite(overlaps).any(0)
+    left = np.any(np.isfinite(overlaps), axis=0)
     gap = max(1, overlaps.shape[1] // 10)
     chosen: list[int] = []
     while len(chosen) < count and left.any():
@@ -103,7 +103,8 @@ def worst_moments(overlaps: NDArray[np.float64], count: int) -> list[int]:
 
 def _mean(overlaps: NDArray[np.float64]) -> NDArray[np.float64]:
     known = np.isfinite(overlaps)
-    return np.where(known, overlaps, 0).sum(0) / np.maximum(known.sum(0), 1)
+    means: NDArray[np.float64] = np.where(known, overlaps, 0).sum(0) / np.maximum(known.sum(0), 1)
+    return means
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _speed(comparison: Comparison) -> dict[str, Any] | None:
     return {
         "figure": figure,
         "svg": Markup(curves.scatter(points, "median update, ms", figure)),
-        "legend": [(i, f"{ms:.1f} ms, {1e3 / ms:.0f}/s") for i, (ms, _) in sorted(points.items())],
+        "legend": [(i, f"{i + 1}: {ms:.1f} ms, {1e3 / ms:.0f}/s") for i, (ms, _) in sorted(points.items())],
     }
 
 
