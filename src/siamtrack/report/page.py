@@ -147,7 +147,7 @@ def _sections(
     ]
     means = [_mean_overlap(each) for each in tracks]
     each = min(PICTURES_OF_A_SEQUENCE, max(1, PICTURES // max(1, len(sequences)))) if pictures else 0
-    worst_first = sorted(range(len(sequences)), key=lambda number: means[number])
+    worst_first = sorted(range(len(sequences)), key=lambda number: np.nan_to_num(means[number], nan=np.inf))
     pictured = set(worst_first[: PICTURES // each] if each else ())
     points = int(np.clip(_POINTS // max(1, sum(map(len, tracks))), 60, 400))
     sections, unread = [], []
