@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from siamtrack.cli import convert, demo, evaluate, export, models, track, train
+from siamtrack.cli import convert, demo, evaluate, export, models, report, track, train
 from siamtrack.errors import UserError
 from siamtrack.version import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)

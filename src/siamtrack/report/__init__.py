@@ -1,0 +1,1 @@
+"""Reports: tables, curves and one HTML page that compares the runs of several trackers."""
