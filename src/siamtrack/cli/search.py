@@ -98,7 +98,9 @@ def search(
         raise UserError(f"the search needs {', '.join(missing)}; pip install 'siamtrack[search]'")
     from siamtrack.search import outcome, space, study
 
-    data = _dataset(dataset, root, tuple(only or ()), frames)
+    # Absolute, because the workers of a cluster start in folders of their own.
+    place = (root or Path(dataset)).absolute()
+    data = _dataset(dataset, root, place, tuple(only or ()), frames)
     chosen = protocol or data.protocol
     if chosen not in PROTOCOLS:
         raise UserError(f"unknown protocol {chosen!r}{nearest(chosen, PROTOCOLS)}; known are {', '.join(PROTOCOLS)}")
@@ -115,7 +117,7 @@ def search(
         raise UserError(f"--sampler cmaes needs 2 parameters or more, here is {parameters[0].key} alone; take tpe")
     searched, held = study.split(data, holdout, seed)
     plan = study.Plan(
-        folder=out or Path("searches") / loaded.name,
+        folder=(out or Path("searches") / loaded.name).absolute(),
         dataset=data,
         searched=searched,
         held=held,
@@ -146,7 +148,7 @@ def search(
         )
     facts: dict[str, Any] = {
         "model": weights,
-        "root": str(root or dataset),
+        "root": str(place),
         "frames": frames,
         "device": device,
         "version": __version__,
@@ -158,7 +160,8 @@ def search(
         "runtime": runtime,
     }
     with study.alone(plan.folder):
-        began = study.prepare(plan, identity)
+        opened = study.prepare(plan, identity)
+        began = len(study.finished(opened))
         with (
             progress_bar(plan.objective, trials, "trials") as bar,
             until_interrupted() as interrupted,
@@ -171,42 +174,47 @@ def search(
                     run_workers(task, plan.folder, workers, watch)
 
             def show() -> bool:
-                done = study.finished(plan)
-                best = f"{plan.objective} {study.best_trial(done).value:.4f}" if done else plan.objective
-                bar.update(bar.task_ids[0], completed=len(done), description=best)
+                so_far = study.finished(opened)
+                best = f"{plan.objective} {study.best_trial(so_far).value:.4f}" if so_far else plan.objective
+                bar.update(bar.task_ids[0], completed=len(so_far), description=best)
                 return interrupted()
 
             if began < trials:
                 run(partial(study.search, plan), show)
             if not interrupted():
-                runs = outcome.write_held_runs(plan, {**facts, "threads": share})
+                runs = outcome.write_held_runs(plan, study.finished(opened), {**facts, "threads": share})
                 run(partial(outcome.track_held, plan, runs), interrupted)
             if interrupted():
-                print(f"stopped after {len(study.finished(plan))} trials; the same command goes on from there")
+                print(f"stopped after {len(study.finished(opened))} trials; the same command goes on from there")
                 raise typer.Exit(130)
-        found = outcome.conclude(plan)
-        written = outcome.write_outcome(plan, found, loaded, weights)
+        done = study.finished(opened)
+        found = outcome.conclude(plan, done)
+        written = outcome.write_outcome(plan, done, found, loaded, weights)
     _print(plan, found, began)
     print("wrote " + ", ".join(map(str, written)))
 
 
-def _dataset(name: str, root: Path | None, only: tuple[str, ...], frames: int | None) -> Dataset:
-    """Return the data set of that name below ``root``, or the folder of sequences ``name``."""
-    if root is None and not Path(name).is_dir() and name.lower() in READERS:
+def _dataset(name: str, root: Path | None, place: Path, only: tuple[str, ...], frames: int | None) -> Dataset:
+    """Return the data set of that name in ``place``; the folder of sequences there, if no root was given."""
+    if root is None and not place.is_dir() and name.lower() in READERS:
         raise UserError(f"--dataset {name} needs --root, the folder that it was unpacked to")
-    return read_dataset("folder", Path(name), only, frames) if root is None else read_dataset(name, root, only, frames)
+    return read_dataset("folder" if root is None else name, place, only, frames)
 
 
 def _preset(name: str, model: str | None, settings: list[str]) -> tuple[zoo.Preset, str]:
     """Return what is searched, and where its weights are."""
-    if name.endswith((".yaml", ".yml")) and not model:
+    is_preset = name.endswith((".yaml", ".yml")) or name in zoo.names()
+    if is_preset and name not in zoo.names() and not model:
         raise UserError(f"{name} is a preset without weights; say where they are with --model")
-    if name.endswith((".yaml", ".yml")) or name in zoo.names():
-        return zoo.load(name, settings), model or name
-    if model:
+    if not is_preset and model:
         raise UserError(f"{name} holds weights, and so does --model {model}; give a preset with --model")
-    _, preset = load_network(name)
-    return zoo.Preset(preset.name, override(preset.values, settings), preset.origin), name
+    weights = model or name
+    if Path(weights).is_file():
+        weights = str(Path(weights).absolute())
+    if is_preset:
+        return zoo.load(name, settings), weights
+    _, preset = load_network(weights)
+    return zoo.Preset(preset.name, override(preset.values, settings), preset.origin), weights
 
 
 def _print(plan: "Plan", found: "Outcome", began: int) -> None:

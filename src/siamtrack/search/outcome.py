@@ -24,7 +24,7 @@ from siamtrack.evaluate.results import read_run, sequence_file, write_run, write
 from siamtrack.models.zoo import Preset
 from siamtrack.runtimes.load import load_network
 from siamtrack.search.space import settings, with_values
-from siamtrack.search.study import Plan, best_trial, finished, own_trial, quiet, run_sequences, values_of
+from siamtrack.search.study import Plan, best_trial, own_trial, quiet, run_sequences, values_of
 from siamtrack.search.workers import Stop
 
 
@@ -64,7 +64,7 @@ class Outcome:
     """Share of each parameter, the largest first; empty if there are too few trials to tell."""
 
 
-def write_held_runs(plan: Plan, facts: Mapping[str, Any]) -> dict[Path, dict[str, float]]:
+def write_held_runs(plan: Plan, trials: list[FrozenTrial], facts: Mapping[str, Any]) -> dict[Path, dict[str, float]]:
     """Create the run folders of the preset's own and the best parameters on the held-out sequences.
 
     Returns:
@@ -73,7 +73,6 @@ def write_held_runs(plan: Plan, facts: Mapping[str, Any]) -> dict[Path, dict[str
     Raises:
         UserError: a folder cannot be written.
     """
-    trials = finished(plan)
     runs = {}
     for name, trial in (("own", own_trial(trials)), ("best", best_trial(trials))):
         folder = plan.folder / "runs" / f"trial-{trial.number}"
@@ -104,13 +103,12 @@ def track_held(plan: Plan, runs: Mapping[Path, Mapping[str, float]], worker: int
                 write_sequence(folder, name, result)
 
 
-def conclude(plan: Plan) -> Outcome:
+def conclude(plan: Plan, trials: list[FrozenTrial]) -> Outcome:
     """Compare the best parameters with the preset's own; needs the runs of :func:`track_held`.
 
     Raises:
         UserError: a run's folder is damaged.
     """
-    trials = finished(plan)
     own, best = own_trial(trials), best_trial(trials)
     held = [
         values_of(plan, plan.held, read_run(plan.folder / "runs" / f"trial-{trial.number}").results)
@@ -157,11 +155,12 @@ def _importance(plan: Plan, trials: list[FrozenTrial]) -> dict[str, float]:
     return {key: float(share) for key, share in shares.items()}
 
 
-def write_outcome(plan: Plan, outcome: Outcome, preset: Preset, model: str) -> list[Path]:
+def write_outcome(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, preset: Preset, model: str) -> list[Path]:
     """Write result.json, best.yaml (the preset), importance.png and, where there is PyTorch, best.safetensors.
 
     Args:
         plan: the study.
+        trials: those that are finished.
         outcome: what it found.
         preset: what was searched.
         model: name or file of the weights.
@@ -182,7 +181,7 @@ def write_outcome(plan: Plan, outcome: Outcome, preset: Preset, model: str) -> l
     )
     text = yaml.safe_dump(dict(tuned.values), sort_keys=False, allow_unicode=True)
     files.write_text(best, f"# Found by siamtrack search in {outcome.trials} trials.\n{note}{text}")
-    plot_importance(plan, outcome, finished(plan), plot)
+    plot_importance(plan, trials, outcome, plot)
     written = [best, plot, result]
     if find_spec("torch") and find_spec("safetensors"):
         weights = _write_weights(folder / "best.safetensors", model, tuned)
@@ -203,7 +202,7 @@ def _write_weights(path: Path, model: str, preset: Preset) -> Path | None:
     return path
 
 
-def plot_importance(plan: Plan, outcome: Outcome, trials: list[FrozenTrial], path: Path) -> None:
+def plot_importance(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, path: Path) -> None:
     """Draw the parameters' importance, and beside it the objective over each parameter, as a PNG file.
 
     Raises:
@@ -232,7 +231,7 @@ def plot_importance(plan: Plan, outcome: Outcome, trials: list[FrozenTrial], pat
     for number, (key, axis) in enumerate(zip(keys, axes[1:], strict=True)):
         for group, style, label in (
             (whole, {"color": "tab:blue"}, "all sequences"),
-            (early, {"facecolors": "none", "edgecolors": "tab:gray"}, "stopped early"),
+            (early, {"facecolors": "none", "edgecolors": "tab:gray"}, "stopped early (estimate)"),
             ([own], {"color": "black", "marker": "s"}, "the preset's own"),
             ([best], {"color": "tab:red", "marker": "*", "s": 90}, "best"),
         ):

@@ -173,8 +173,8 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def prepare(plan: Plan, facts: Mapping[str, Any]) -> int:
-    """Create the study, or go on with it; return how many trials it has finished.
+def prepare(plan: Plan, facts: Mapping[str, Any]) -> optuna.Study:
+    """Return the study, created or as an earlier search left it.
 
     Trials that were under way when an earlier search was killed are given up. To be called by the one process that
     holds the folder (:func:`alone`), before any worker starts.
@@ -213,19 +213,19 @@ def prepare(plan: Plan, facts: Mapping[str, Any]) -> int:
             )
     else:
         files.write_text(path, json.dumps(values, indent=1) + "\n")
-    study = _open(plan)
+    study = _open(plan, create=True)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     kept = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.WAITING))
     if not any("own" in trial.user_attrs for trial in kept):
         own = {parameter.key: parameter.own for parameter in plan.parameters}
         study.enqueue_trial(own, user_attrs={"own": True})
-    return len(finished(plan))
+    return study
 
 
-def finished(plan: Plan) -> list[FrozenTrial]:
+def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that have a value, in their order; those that were stopped early say so in ``user_attrs``."""
-    trials: list[FrozenTrial] = _open(plan).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return trials
 
 
@@ -284,28 +284,46 @@ def _run_trial(
     values = {parameter.key: rounded(_suggest(trial, parameter)) for parameter in plan.parameters}
     tracker = make(with_values(plan.tracking, values))
     results: dict[str, SequenceResult] = {}
+    alone: dict[int, float] = {}  # the objective of each sequence alone
     for start in range(0, len(sequences), plan.batch):
-        chunk, done = sequences[start : start + plan.batch], sequences[: start + plan.batch]
+        if start:
+            if stop():
+                return False
+            estimate = _hopeless(study, trial, alone)
+            if estimate is not None:
+                trial.set_user_attr("stopped_after", start)
+                study.tell(trial, estimate)
+                return True
+        chunk = sequences[start : start + plan.batch]
         results |= run_sequences(plan, tracker, chunk)
         for number, sequence in enumerate(chunk, start):
             value = _mean(plan, [sequence], {sequence.name: results[sequence.name]})[plan.objective]
             if math.isfinite(value):
+                alone[number] = value
                 trial.report(value, number)
-        if len(done) < len(sequences):
-            if stop():
-                return False
-            # Stopped early only if its value so far is below the best, so that a part never becomes the best.
-            if _losing(trial) and _mean(plan, done, results)[plan.objective] < study.best_value:
-                trial.set_user_attr("stopped_after", len(done))
-                break
-    value = _mean(plan, done, results)[plan.objective]
+    value = _mean(plan, sequences, results)[plan.objective]
     if not math.isfinite(value):
         raise UserError(
-            f"{plan.objective} of {plan.protocol} is not a number on the {len(done)} sequences that are searched on; "
-            "choose another objective, or more and longer sequences"
+            f"{plan.objective} of {plan.protocol} is not a number on the {len(sequences)} sequences that are searched "
+            "on; choose another objective, or more and longer sequences"
         )
     study.tell(trial, value)
     return True
+
+
+def _hopeless(study: optuna.Study, trial: optuna.Trial, alone: Mapping[int, float]) -> float | None:
+    """Return what a trial would be worth at its end if the Wilcoxon test says that it is worse than the best.
+
+    That is the best value less the mean loss on the sequences that both have run: below the best, so that a trial that
+    was stopped never becomes it.
+    """
+    with quiet():
+        if not trial.should_prune():
+            return None
+    best = study.best_trial
+    shared = alone.keys() & best.intermediate_values.keys()
+    loss = float(np.mean([best.intermediate_values[number] - alone[number] for number in shared]))
+    return study.best_value - loss if loss > 0 else None
 
 
 def run_sequences(plan: Plan, tracker: FollowsOne, sequences: list[Any]) -> dict[str, SequenceResult]:
@@ -348,12 +366,6 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> float:
     return trial.suggest_float(parameter.key, parameter.low, parameter.high, log=parameter.log)
 
 
-def _losing(trial: optuna.Trial) -> bool:
-    """Whether the Wilcoxon test says that the trial is worse than the best, on the sequences it has run."""
-    with quiet():
-        return trial.should_prune()
-
-
 def _under_way(study: optuna.Study, number: float) -> int:
     """Return how many trials with a lower number than ``number`` run or are finished."""
     states = (TrialState.RUNNING, TrialState.COMPLETE)
@@ -368,20 +380,17 @@ def _sampler(plan: Plan, entropy: list[int]) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.workers > 1, seed=seed)
 
 
-def _open(plan: Plan) -> optuna.Study:
-    """Return the study in the plan's folder, created if it is not there."""
+def _open(plan: Plan, create: bool = False) -> optuna.Study:
+    """Return the study in the plan's folder."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = plan.folder / "journal.log"
     with quiet():
+        pruner = optuna.pruners.WilcoxonPruner(p_threshold=_PRUNING)
         try:
             storage = JournalStorage(JournalFileBackend(str(path)))
-            return optuna.create_study(
-                study_name=_NAME,
-                storage=storage,
-                direction="maximize",
-                pruner=optuna.pruners.WilcoxonPruner(p_threshold=_PRUNING),
-                load_if_exists=True,
-            )
+            if create and not storage.get_all_studies():
+                return optuna.create_study(study_name=_NAME, storage=storage, direction="maximize", pruner=pruner)
+            return optuna.load_study(study_name=_NAME, storage=storage, pruner=pruner)
         except (ValueError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); delete the folder and search again") from None
 

@@ -35,8 +35,11 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
         task(0, watch)
         return
     _stop_file(folder).unlink(missing_ok=True)
-    with ProcessPoolExecutor(count, get_context("spawn"), _ignore_interrupts) as pool:
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        # Ctrl-C goes to all processes of the terminal; the workers inherit that it is ignored, from their first moment.
+        noticed = signal.signal(signal.SIGINT, signal.SIG_IGN)
         futures = [pool.submit(_work, task, index, folder) for index in range(count)]
+        signal.signal(signal.SIGINT, noticed)
         try:
             while not all(future.done() for future in futures):
                 failed = any(future.done() and future.exception() for future in futures)
@@ -98,8 +101,3 @@ def _work(task: Task, index: int, folder: Path) -> None:
 
 def _stop_file(folder: Path) -> Path:
     return folder / "stop"
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which the terminal sends to all processes, to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
