@@ -208,7 +208,7 @@ def test_eval_goes_on_after_a_broken_sequence(sequences, tmp_path):
 def test_search_finds_tests_and_goes_on(sequences, clip, tmp_path):
     search = ("search", "siamrpnpp_lite", "--dataset", sequences, "--out", "study", "--threads", "1")
     first = siamtrack(*search, "--trials", "2", folder=tmp_path)
-    assert "for auc (one-pass) on 1 sequences of folder; 1 are held out" in first.stdout
+    assert "for auc (one-pass) on 1 sequences of folder, 1 held out" in first.stdout
     done = siamtrack(*search, "--trials", "5", "--workers", "2", folder=tmp_path)
     assert "5 trials (went on from 2)" in done.stdout
     for row in ("searched on", "held out"):
@@ -236,6 +236,11 @@ def test_search_runs_on_a_ray_cluster_of_two_nodes(sequences, tmp_path):
             "search", "siamrpnpp_lite", "--dataset", sequences, "--frames", "4", "--trials", "4", "--workers", "2",
             "--threads", "1", "--out", "study", "--cluster", cluster.address, folder=tmp_path,
         )  # fmt: skip
+        done = siamtrack(
+            "search", "siamrpnpp_lite", "--dataset", sequences, "--threads", "64", "--cluster", cluster.address,
+            folder=tmp_path, check=False,
+        )  # fmt: skip
+        assert "no room for a worker of 64 cores" in done.stderr
     finally:
         cluster.shutdown()
     assert json.loads((tmp_path / "study" / "result.json").read_text())["trials"] == 4

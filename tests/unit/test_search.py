@@ -13,10 +13,9 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset, read_dataset
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models import zoo
-from siamtrack.search import outcome, study
+from siamtrack.search import outcome, study, workers
 from siamtrack.search.frames import FrameMemory, RememberedSequence, decoded_size
 from siamtrack.search.space import Parameter, SearchConfig, parameters, settings, with_values
-from siamtrack.search.workers import run_workers
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.config import TrackingConfig
 from siamtrack.tracking.state import TrackResult
@@ -295,7 +294,13 @@ def test_errors_of_workers_reach_the_caller(dataset, tmp_path):
     plan = make_plan(dataset, tmp_path, workers=2, trackers=study.Trackers("siamrpnpp_lite", "tpu"))
     study.prepare(plan, {})
     with pytest.raises(UserError, match="unknown device 'tpu'|needs PyTorch"):
-        run_workers(partial(study.search, plan), tmp_path, 2, NEVER)
+        workers.run_workers(partial(study.search, plan), tmp_path, 2, NEVER)
+
+
+def test_a_cluster_without_ray_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'siamtrack\[cluster\]'"):
+        workers.run_on_cluster(print, tmp_path, 2, NEVER, "127.0.0.1:9", 1, False)
 
 
 # --- the outcome

@@ -136,7 +136,7 @@ def search(
     plan = replace(plan, objective=study.check_objective(plan, objective, tracker.with_tracking))
     print(
         f"searching {', '.join(map(str, parameters))} of {loaded.name} for {plan.objective} ({chosen}) on "
-        f"{len(searched)} sequences of {data.name}; {len(held)} are held out"
+        f"{len(searched)} sequences of {data.name}, {len(held)} held out"
     )
     if config.search_size and not sizes:
         print("search_size keeps its value: ONNX graphs take one; --runtime torch searches it, slower on a CPU")

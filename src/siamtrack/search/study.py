@@ -139,7 +139,7 @@ def check_objective(plan: Plan, name: str | None, make: Callable[[TrackingConfig
         UserError: the protocol gives no such figure.
     """
     shortest = min(plan.dataset.sequences, key=len).first(_LOOK)
-    results = {shortest.name: PROTOCOLS[plan.protocol].run(make(plan.tracking), shortest, lambda: None)}
+    results = run_sequences(plan, make(plan.tracking), [shortest])
     figures = list(_mean(plan, [shortest], results))
     if name is None:
         return figures[0]

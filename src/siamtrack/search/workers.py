@@ -1,6 +1,7 @@
 """The same work in several processes of this machine, or on a Ray cluster. They talk by files of the study's folder."""
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -67,7 +68,7 @@ def run_on_cluster(task: Task, folder: Path, count: int, watch: Stop, address: s
         on_gpu: whether a worker reserves a GPU.
 
     Raises:
-        UserError: Ray is not installed, there is no cluster, or a worker raised it.
+        UserError: Ray is not installed, there is no cluster or no room in it, or a worker raised it.
     """
     if not find_spec("ray"):
         raise UserError("--cluster needs Ray; pip install 'siamtrack[cluster]'")
@@ -75,11 +76,18 @@ def run_on_cluster(task: Task, folder: Path, count: int, watch: Stop, address: s
 
     _stop_file(folder).unlink(missing_ok=True)
     try:
-        ray.init(address, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # where nobody answers, Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address, log_to_driver=False, logging_level="error")
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"--cluster {address}: no Ray cluster answers there ({reason})") from None
     try:
+        room = ray.cluster_resources()
+        if room.get("CPU", 0) < threads or room.get("GPU", 0) < on_gpu:
+            gpu = " and a GPU" if on_gpu else ""
+            raise UserError(f"--cluster {address}: it has no room for a worker of {threads} cores{gpu}; see --threads")
         work = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), max_retries=0)(_work)
         pending = [work.remote(task, index, folder) for index in range(count)]
         while pending:
