@@ -11,6 +11,8 @@ import pytest
 from siamtrack.config import validate
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset, read_dataset
+from siamtrack.evaluate.protocols import Protocol
+from siamtrack.evaluate.scores import Scores
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models import zoo
 from siamtrack.search import outcome, study, workers
@@ -240,6 +242,14 @@ def test_hopeless_trials_are_stopped_and_never_the_best(dataset, tmp_path):
     assert "stopped_after" not in study.best_trial(trials).user_attrs
 
 
+def test_a_trial_that_loses_often_and_gains_much_is_not_stopped():
+    trial = SimpleNamespace(should_prune=lambda: True)
+    best = SimpleNamespace(intermediate_values={0: 0.5, 1: 0.5, 2: 0.5, 3: 0.5})
+    at_best = SimpleNamespace(best_trial=best, best_value=0.6)
+    assert study._hopeless(at_best, trial, {0: 0.4, 1: 0.4, 2: 0.4}) == pytest.approx(0.6 - 0.1)
+    assert study._hopeless(at_best, trial, {0: 0.4, 1: 0.4, 2: 0.9}) is None
+
+
 def test_another_study_in_the_folder_is_refused(dataset, tmp_path):
     plan = make_plan(dataset, tmp_path, trials=2)
     run(plan)
@@ -258,6 +268,15 @@ def test_an_unknown_objective_names_the_nearest(dataset, tmp_path):
     assert study.check_objective(plan, "precision", Drifting) == "precision"
     with pytest.raises(UserError, match="unknown objective 'precisoin'; did you mean 'precision'"):
         study.check_objective(plan, "precisoin", Drifting)
+
+
+def test_a_figure_that_counts_failures_is_no_objective(dataset, tmp_path, monkeypatch):
+    scores = Scores({"failures": 3.0, "accuracy": 0.5}, {})
+    monkeypatch.setitem(study.PROTOCOLS, "one-pass", Protocol(study.PROTOCOLS["one-pass"].run, lambda *_: scores))
+    plan = make_plan(dataset, tmp_path)
+    assert study.check_objective(plan, None, Drifting) == "accuracy"
+    with pytest.raises(UserError, match="unknown objective 'failures'; one-pass gives accuracy to raise"):
+        study.check_objective(plan, "failures", Drifting)
 
 
 # --- frames and batches

@@ -23,6 +23,7 @@ from siamtrack.evaluate.follows import FollowsOne
 from siamtrack.evaluate.lockstep import run_in_step
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import STARTED, Result, Run, SequenceResult
+from siamtrack.evaluate.scores import lower_is_better
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.runtimes.load import Runtime
 from siamtrack.search.frames import FrameMemory, Frames, RememberedSequence
@@ -136,16 +137,16 @@ def check_objective(plan: Plan, name: str | None, make: Callable[[TrackingConfig
     """Return the figure called ``name``, or the protocol's first, after a look at a few frames.
 
     Raises:
-        UserError: the protocol gives no such figure.
+        UserError: the protocol gives no such figure, or it is one to lower.
     """
     shortest = min(plan.dataset.sequences, key=len).first(_LOOK)
     results = run_sequences(plan, make(plan.tracking), [shortest])
-    figures = list(_mean(plan, [shortest], results))
+    figures = [name for name in _mean(plan, [shortest], results) if not lower_is_better(name, plan.protocol)]
     if name is None:
         return figures[0]
     if name not in figures:
         raise UserError(
-            f"unknown objective {name!r}{nearest(name, figures)}; {plan.protocol} gives {', '.join(figures)}"
+            f"unknown objective {name!r}{nearest(name, figures)}; {plan.protocol} gives {', '.join(figures)} to raise"
         )
     return name
 
