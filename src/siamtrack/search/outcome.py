@@ -149,8 +149,8 @@ def _importance(plan: Plan, trials: list[FrozenTrial]) -> dict[str, float]:
         return {}
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(max(0.1, 5 / len(trials)), 0.5))
     with quiet():
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=min(max(0.1, 5 / len(trials)), 0.5))
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {key: float(share) for key, share in shares.items()}
 
