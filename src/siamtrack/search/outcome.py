@@ -210,7 +210,7 @@ def plot_importance(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, pat
     """
     keys = list(outcome.importance) or [parameter.key for parameter in plan.parameters]
     columns = len(keys) + 1
-    figure = Figure(figsize=(3.2 * columns, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * columns, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, columns)
     bars = axes[0]
@@ -242,7 +242,7 @@ def plot_importance(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, pat
             axis.set_xscale("log")
         if number == 0:
             axis.set_ylabel(f"{plan.objective}, sequences searched on")
-            axis.legend(fontsize=7)
+            figure.legend(loc="outside lower right", ncols=4, fontsize=8)
         else:
             axis.sharey(axes[1])
             axis.tick_params(labelleft=False)
