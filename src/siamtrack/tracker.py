@@ -1,6 +1,7 @@
 """The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,19 @@ class Tracker:
         self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()
+
+    @property
+    def core(self) -> TrackerCore:
+        """The functions that it is made of, to follow many targets in one batch."""
+        return self._core
+
+    def with_tracking(self, tracking: TrackingConfig) -> "Tracker":
+        """Return a tracker with the same network, other parameters of tracking and nothing to follow yet."""
+        other = copy(self)
+        other.tracking = tracking
+        other._core = TrackerCore(self._core.network, self.preset.model, tracking)
+        other._state = None
+        return other
 
     def init(self, frame: Image, box: Box) -> None:
         """Start to follow the object in ``box`` of ``frame``; what was followed before is forgotten.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -204,6 +205,63 @@ def test_eval_goes_on_after_a_broken_sequence(sequences, tmp_path):
     assert list(json.loads((tmp_path / "r.json").read_text())["sequences"]["siamrpnpp_lite"]) == ["polygons"]
 
 
+def test_search_finds_tests_and_goes_on(sequences, clip, tmp_path):
+    search = ("search", "siamrpnpp_lite", "--dataset", sequences, "--out", "study", "--threads", "1")
+    first = siamtrack(*search, "--trials", "2", folder=tmp_path)
+    assert "for auc (one-pass) on 1 sequences of folder, 1 held out" in first.stdout
+    done = siamtrack(*search, "--trials", "5", "--workers", "2", folder=tmp_path)
+    assert "5 trials (went on from 2)" in done.stdout
+    for row in ("searched on", "held out"):
+        assert row in done.stdout
+    result = json.loads((tmp_path / "study" / "result.json").read_text())
+    assert (result["trials"], result["searched"]["sequences"], result["held"]["sequences"]) == (5, 1, 1)
+    assert result["searched"]["best"] >= result["searched"]["own"] > 0.5
+    assert (tmp_path / "study" / "importance.png").stat().st_size > 10000
+    siamtrack(
+        "track", clip, "--box", "100,90,40,40", "--model", "study/best.safetensors", "--no-video", folder=tmp_path
+    )
+    other = siamtrack(*search, "--seed", "1", folder=tmp_path, check=False)
+    assert other.returncode == 2
+    assert "study holds another study" in other.stderr
+
+
+@pytest.mark.skipif(not find_spec("ray"), reason="needs Ray (siamtrack[cluster])")
+def test_search_runs_on_a_ray_cluster_of_two_nodes(sequences, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        siamtrack(
+            "search", "siamrpnpp_lite", "--dataset", sequences, "--frames", "4", "--trials", "4", "--workers", "2",
+            "--threads", "1", "--out", "study", "--cluster", cluster.address, folder=tmp_path,
+        )  # fmt: skip
+        done = siamtrack(
+            "search", "siamrpnpp_lite", "--dataset", sequences, "--threads", "64", "--cluster", cluster.address,
+            folder=tmp_path, check=False,
+        )  # fmt: skip
+        assert "no room for a worker of 64 cores" in done.stderr
+    finally:
+        cluster.shutdown()
+    assert json.loads((tmp_path / "study" / "result.json").read_text())["trials"] == 4
+
+
+def test_ctrl_c_keeps_the_study(sequences, tmp_path):
+    arguments = ["search", "siamrpnpp_lite", "--dataset", str(sequences), "--out", "study", "--trials", "100000"]
+    command = [sys.executable, "-m", "siamtrack", *arguments, "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    journal = tmp_path / "study" / "journal.log"
+    for _ in range(1200):  # until a trial has run
+        time.sleep(0.05)
+        if journal.is_file() and '"values"' in journal.read_text():
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to the workers as well
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in stdout
+    assert "Traceback" not in stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -261,6 +319,13 @@ def test_eval_goes_on_after_a_broken_sequence(sequences, tmp_path):
         (["eval", "--dataset", "no"], "there is no folder no"),
         (["eval", "--dataset", "SEQUENCES", "--tracker", "opencv-kfc"], "unknown tracker 'opencv-kfc'"),
         (["models", "show", "lite"], "there is no model 'lite'"),
+        (["search", "siamrpnpp_lite", "--dataset", "SEQUENCES", "--objective", "auk"], "did you mean 'auc'?"),
+        (["search", "siamrpnpp_lite", "--dataset", "SEQUENCES", "--holdout", "2"], "--holdout 2: expected a share"),
+        (["search", "siamrpnpp_lite", "--dataset", "SEQUENCES", "--sequence", "boxes"], "1 sequences of 1 video"),
+        (["search", "siamrpnpp_lite", "--dataset", "SEQUENCES", "--set", "search.lrr=1"], "did you mean 'lr'?"),
+        (["search", "siamrpnpp_lite", "--dataset", "SEQUENCES", "--protocol", "onepass"], "did you mean 'one-pass'?"),
+        (["search", "my.yaml", "--dataset", "SEQUENCES"], "say where they are with --model"),
+        (["search", "siamrpnpp_lite", "--dataset", "no"], "there is no folder no"),
         (["export", "no.safetensors"], "there is no file no.safetensors"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from siamtrack.cli import convert, demo, evaluate, export, models, report, track, train
+from siamtrack.cli import convert, demo, evaluate, export, models, report, search, track, train
 from siamtrack.errors import UserError
 from siamtrack.version import __version__
 
@@ -21,6 +21,7 @@ app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("train")(train.train)
+app.command("search")(search.search)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")

@@ -33,3 +33,12 @@ class Scores:
     """Name to curve over the data set."""
     notes: tuple[str, ...] = ()
     """Sentences on what did not count and why: missing sequences, padded or cut results."""
+
+
+def lower_is_better(figure: str, protocol: str) -> bool:
+    """Return whether a figure counts what went wrong.
+
+    Robustness is failures in VOT's supervised protocol, and the share of frames tracked in its multi-start protocol.
+    """
+    words = set(figure.lower().replace("_", " ").replace(".", " ").split())
+    return bool(words & {"failures", "lost", "decay", "ms"}) or (protocol == "supervised" and "robustness" in words)

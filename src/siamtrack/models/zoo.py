@@ -14,13 +14,13 @@ from siamtrack.models.config import ModelConfig
 C = TypeVar("C", bound=Config)
 
 DEFAULT = "siamrpnpp_lite"
-_SECTIONS = ("name", "summary", "model", "tracking", "train")
+_SECTIONS = ("name", "summary", "model", "tracking", "train", "search")
 _HERE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What belongs to a model: its network's configuration and the parameters of tracking and training.
+    """What belongs to a model: its network's configuration and the parameters of tracking, training and search.
 
     Each room reads its own section with :meth:`section`, so that this class depends on none of them.
     """
