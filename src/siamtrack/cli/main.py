@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from siamtrack.cli import convert, demo, evaluate, export, models, track, train, vot
+from siamtrack.cli import convert, demo, evaluate, export, import_results, models, submit, track, train, vot
 from siamtrack.errors import UserError
 from siamtrack.version import __version__
 
@@ -20,6 +20,8 @@ app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("import")(import_results.import_results)
+app.command("submit")(submit.submit)
 app.command("vot")(vot.vot)
 app.command("trax")(vot.serve)
 app.command("convert")(convert.convert)

@@ -1,4 +1,4 @@
-"""A tracker that the VOT toolkit drives, through TraX (Čehovin, "TraX: The visual Tracking eXchange protocol", 2017)."""
+"""A tracker that the VOT toolkit drives, through TraX (Čehovin, Neurocomputing 2017)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from siamtrack.errors import UserError
-from siamtrack.regions import Mask, Region, enclosing_box
+from siamtrack.evaluate.running import start_box
+from siamtrack.regions import Mask, Region
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image, read_image
@@ -17,7 +18,8 @@ def serve(tracker: Tracker, name: str, masks: bool = False) -> None:
     """Answer a TraX client on stdin and stdout until it quits.
 
     Each frame is answered with the rotated rectangle of a network with masks, with the box of any other. The tracker
-    is started with the box that encloses the region of the request; frames come as paths of image files.
+    is started with :func:`~siamtrack.evaluate.running.start_box` of the region in the request; frames come as paths of
+    image files.
 
     Args:
         tracker: what follows the object.
@@ -45,7 +47,7 @@ def serve(tracker: Tracker, name: str, masks: bool = False) -> None:
             frame = _frame(request.image["color"].path())
             if request.type == TraxStatus.INITIALIZE:
                 region, properties = request.objects[0]
-                tracker.init(frame, enclosing_box(_from_trax(region)))
+                tracker.init(frame, start_box(_from_trax(region)))
                 server.status([(region, properties)])
             else:
                 found = tracker.update(frame)
