@@ -136,11 +136,8 @@ def compare(dataset: Dataset, results: Path) -> dict[str, Any]:
         own = {each.name: PROTOCOLS[protocol].run(tracker, each, lambda: None) for each in dataset.sequences}
         ours = Run(name, dataset.name, protocol, own, {})
         compared[experiment] = _differences(dataset, theirs, ours)
-        if PROTOCOLS[protocol].score is not None:
-            scored = {
-                whose: PROTOCOLS[protocol].score(dataset, run) for whose, run in (("read", theirs), ("run", ours))
-            }
-            compared[experiment] |= {whose: dict(scores.mean) for whose, scores in scored.items()}
+        scored = {whose: PROTOCOLS[protocol].score(dataset, run) for whose, run in (("read", theirs), ("run", ours))}
+        compared[experiment]["scores"] = {whose: dict(scores.mean) for whose, scores in scored.items()}
     return compared
 
 

@@ -32,26 +32,34 @@ def serve(tracker: Tracker, name: str, masks: bool = False) -> None:
     """
     if find_spec("trax") is None:
         raise UserError("TraX needs vot-trax; pip install 'siamtrack[vot]'")
-    from trax import TraxException, TraxStatus
+    from trax import TraxException
     from trax.image import Image as TraxImage
     from trax.region import Region as TraxRegion
     from trax.server import Server
 
     formats = [TraxRegion.RECTANGLE, TraxRegion.POLYGON, TraxRegion.MASK]
+    server = Server(formats, [TraxImage.PATH], tracker_name=name, tracker_family="siamtrack")
     try:
-        server = Server(formats, [TraxImage.PATH], tracker_name=name, tracker_family="siamtrack")
+        _answer(server, tracker, masks)
     except TraxException as error:
         raise UserError(f"no TraX client answers on stdin ({error}); this command is started by one") from None
-    with server:
-        while (request := server.wait()).type != TraxStatus.QUIT:
-            frame = _frame(request.image["color"].path())
-            if request.type == TraxStatus.INITIALIZE:
-                region, properties = request.objects[0]
-                tracker.init(frame, start_box(_from_trax(region)))
-                server.status([(region, properties)])
-            else:
-                found = tracker.update(frame)
-                server.status([(_to_trax(found, masks), {"confidence": found.score})])
+    except UserError as error:
+        server.quit(str(error))
+        raise
+
+
+def _answer(server: Any, tracker: Tracker, masks: bool) -> None:
+    from trax import TraxStatus
+
+    while (request := server.wait()).type != TraxStatus.QUIT:
+        frame = _frame(request.image["color"].path())
+        if request.type == TraxStatus.INITIALIZE:
+            region, properties = request.objects[0]
+            tracker.init(frame, start_box(_from_trax(region)))
+            server.status([(region, properties)])
+        else:
+            found = tracker.update(frame)
+            server.status([(_to_trax(found, masks), {"confidence": found.score})])
 
 
 def _frame(path: str) -> Image:
