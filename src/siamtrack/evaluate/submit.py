@@ -11,7 +11,7 @@ from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, Result, Run
 from siamtrack.files import atomic
-from siamtrack.regions import Region, format_region, parse_region
+from siamtrack.regions import format_region
 
 FORMS = ("got10k", "trackingnet", "vot")
 _VOT_STARTED, _VOT_FAILED, _VOT_UNKNOWN = "1", "2", "0"
@@ -120,14 +120,10 @@ def _vot_line(result: Result, frame: int) -> str:
         return _VOT_STARTED
     if code == FAILED:
         return _VOT_FAILED
-    region: Region
     if result.masks is not None:
-        text = result.masks[frame]
-        region = None if text is None else parse_region(text)
-    else:
-        region = result.boxes[frame] if result.polygons is None else result.polygons[frame]
-    known = region is not None and (not isinstance(region, np.ndarray) or np.isfinite(region).all())
-    return format_region(region) if known else _VOT_UNKNOWN
+        return result.masks[frame] or _VOT_UNKNOWN  # they are kept as VOT's text
+    region = result.boxes[frame] if result.polygons is None else result.polygons[frame]
+    return format_region(region) if np.isfinite(region).all() else _VOT_UNKNOWN
 
 
 def _boxes(result: Result, name: str) -> str:
