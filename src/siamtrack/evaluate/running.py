@@ -27,7 +27,7 @@ def one_pass(tracker: FollowsOne, sequence: Sequence, on_frame: Callable[[], Non
         frame = sequence.frame(index)
         began = perf_counter()
         if index == 0:
-            tracker.init(frame, sequence.boxes[0])
+            tracker.init(frame, start_box(sequence.truth(0)))
         else:
             found = tracker.update(frame)
             boxes[index], scores[index] = found.box, found.score
