@@ -13,7 +13,7 @@ from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
-from siamtrack.tracking.config import tracking_config
+from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.mask import rotated_rectangle
 from siamtrack.tracking.state import TrackResult, TrackState

@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from siamtrack.cli import convert, demo, evaluate, export, models, report, search, track, train
+from siamtrack.cli import (
+    convert,
+    demo,
+    evaluate,
+    export,
+    import_results,
+    models,
+    report,
+    search,
+    submit,
+    track,
+    train,
+    vot,
+)
 from siamtrack.errors import UserError
 from siamtrack.version import __version__
 
@@ -22,6 +35,10 @@ app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("search")(search.search)
+app.command("import")(import_results.import_results)
+app.command("submit")(submit.submit)
+app.command("vot")(vot.vot)
+app.command("trax")(vot.serve)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
