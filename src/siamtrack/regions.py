@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.boxes import Boxes
+from siamtrack.boxes import Boxes, iou
 
 
 class Mask(NamedTuple):
@@ -40,3 +40,37 @@ def enclosing_box(region: Region) -> Boxes:
         return region
     low, high = region.min(0), region.max(0)
     return np.concatenate([low, high - low])
+
+
+def overlap(a: Region, b: Region, bounds: tuple[float, float] | None = None) -> float:
+    """Return the overlap of two boxes inside ``bounds`` (width and height), NaN where either is none."""
+    if a is None or b is None:
+        return np.nan
+    one, other = (_clipped(enclosing_box(region), bounds) for region in (a, b))
+    return float(iou(one, other))
+
+
+def _clipped(box: Boxes, bounds: tuple[float, float] | None) -> Boxes:
+    if bounds is None:
+        return box
+    low, high = np.clip(box[:2], 0, bounds), np.clip(box[:2] + box[2:], 0, bounds)
+    return np.concatenate([low, high - low])
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> str:
+    """Return a mask [H, W] as VOT's text: ``m`` x, y, w, h of the window about it, then the lengths of runs of pixels
+    outside and inside in turn, row by row, the first outside."""
+    x, y, w, h = np.nan_to_num(enclosing_box(Mask(0, 0, mask))).astype(int)
+    flat = np.concatenate([[False], mask[y : y + h, x : x + w].ravel(), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    runs = np.diff(edges, prepend=0)
+    return "m" + ",".join(map(str, (x, y, w, h, *runs)))
+
+
+def decode_mask(text: str) -> Mask:
+    """Return the mask of VOT's text, as :func:`encode_mask` writes it."""
+    x, y, w, h, *runs = (int(part) for part in text[1:].split(","))
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    filled = np.zeros(w * h, bool)
+    filled[: len(pixels)] = pixels
+    return Mask(x, y, filled.reshape(h, w))
