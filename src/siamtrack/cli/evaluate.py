@@ -105,7 +105,8 @@ def evaluate(
             raise UserError(
                 f"--tracker {recipes[folder].model} and {model} would both be kept in {folder}; give each its --out"
             )
-        recipes[folder] = work.TrackerRecipe(model, device, each, tracking)
+        place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
+        recipes[folder] = work.TrackerRecipe(place, device, each, tracking)
         known: dict[str, Any] = {"root": str((root or Path(dataset)).absolute()), "only": list(only or ())}
         known |= {"frames": frames, "model": model, **_digest(model), "settings": tracking, "device": device}
         facts[folder] = (
@@ -136,12 +137,12 @@ def evaluate(
 
 def _read(name: str, root: Path | None, only: tuple[str, ...], frames: int | None) -> Dataset:
     if root is not None:
-        return read_dataset(name, root, only, frames)
+        return read_dataset(name, root.absolute(), only, frames)
     if not Path(name).is_dir() and name.lower() in READERS:
         raise UserError(f"--dataset {name} needs --root, the folder that it was unpacked to")
     if not Path(name).is_dir():
         raise UserError(f"there is no folder {name}, nor a data set of that name; known are {', '.join(READERS)}")
-    return read_dataset("folder", Path(name), only, frames)
+    return read_dataset("folder", Path(name).absolute(), only, frames)
 
 
 def _fair(workers: int) -> int:

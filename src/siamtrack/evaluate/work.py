@@ -6,6 +6,7 @@ fails, or whose worker dies, is reported, and the others go on.
 
 import os
 import signal
+import socket
 import time
 import traceback
 from collections import deque
@@ -327,18 +328,25 @@ def _on_cluster(
     except ImportError:
         raise UserError("a cluster needs Ray; pip install 'siamtrack[cluster]' on each machine") from None
     try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # where nobody answers, Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"there is no Ray cluster at {address!r} ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"there is no Ray cluster at {address!r} ({reason})") from None
     try:
-        needs = {"CPU": 1.0, **resources}
-        room = min(int(ray.cluster_resources().get(kind, 0) // count) for kind, count in needs.items() if count)
-        if not room:
-            raise UserError(f"the cluster at {address!r} has no room for a worker that needs {needs}")
-        hire = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), max_restarts=0)(_ClusterWorker)
-        idle = [hire.remote() for _ in range(min(workers or room, room, len(queue)))]
-        busy: dict[Any, tuple[Any, Job]] = {}
+        needs = {kind: count for kind, count in {"CPU": 1.0, **resources}.items() if count}
+        hire = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(_ClusterWorker)
+        idle: list[Any] = []
+        busy: dict[Any, tuple[Any, Job]] = {}  # by the answer that is waited for
         while queue or busy:
+            have = ray.cluster_resources()  # machines come and go
+            room = min(int(have.get(kind, 0) // count) for kind, count in needs.items())
+            if not room and not busy:
+                raise UserError(f"the cluster at {address!r} has no room for a worker that needs {needs}")
+            while len(idle) + len(busy) < min(workers or room, room, len(queue) + len(busy)):
+                idle.append(hire.remote())
             while idle and queue:
                 job, worker = queue.popleft(), idle.pop()
                 busy[worker.perform.remote(job)] = worker, job
@@ -350,7 +358,6 @@ def _on_cluster(
                     idle.append(worker)
                 except ray.exceptions.RayActorError:
                     outcome = ["its worker on the cluster died"] * len(job.sequences)
-                    idle.append(hire.remote())
                 on_frames(job.frames)
                 yield job, outcome
             if stopped():
