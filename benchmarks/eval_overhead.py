@@ -2,10 +2,10 @@
 
 python benchmarks/eval_overhead.py SEQUENCES [--sequence NAME ...] [--rounds 5] [-- OPTION ...]
 
-Both are processes of their own, in turn: the command, and a bare loop that loads the same model, reads the images, and
-calls ``init`` and ``update``. Options after ``--`` go to the command. Printed are the medians over rounds of the time on
-the clock and of the processor's time, and the median of each round's ratio. Exit code 1 if the processor's time, which
-other work on the machine disturbs least, is 10 % or more above the bare loop's.
+Both are processes of their own, in turn: the command, and a bare loop that loads the same model, reads the images,
+and calls ``init`` and ``update``. Options after ``--`` go to the command. Printed are the medians over rounds of the
+time on the clock and of the processor's time, and the median of each round's ratio. Exit code 1 if the processor's
+time, which other work on the machine disturbs least, is 10 % or more above the bare loop's.
 """
 
 import argparse
