@@ -15,7 +15,6 @@ from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
 from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
-from siamtrack.tracking.mask import rotated_rectangle
 from siamtrack.tracking.state import TrackResult, TrackState
 from siamtrack.video.image import Image
 from siamtrack.video.source import Moment, VideoFrame, VideoSource
@@ -98,11 +97,7 @@ class Tracker:
             now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
         self._state, found = self._core.step([frame], self._state)
-        result = TrackResult(found.boxes[0], float(found.scores[0]), bool(found.lost[0]))
-        if found.masks:
-            mask = found.masks[0] > self.tracking.mask_threshold
-            result = replace(result, mask=mask, polygon=rotated_rectangle(mask, result.box))
-        return result
+        return self._core.result(found, 0)
 
     def track(
         self,

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -131,18 +130,6 @@ def test_models_are_listed_and_shown(tmp_path):
     assert "sha256" in shown
 
 
-def test_eval_prints_and_writes_scores(sequences, tmp_path):
-    done = siamtrack("eval", "--dataset", sequences, "--tracker", "siamrpnpp_lite", "--tracker", "opencv-mil",
-                     "--out", "r.json", "--threads", "2", folder=tmp_path)  # fmt: skip
-    assert "polygons" in done.stdout
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert set(report["mean"]) == {"siamrpnpp_lite", "opencv-mil"}
-    mean, each = report["mean"]["siamrpnpp_lite"], report["sequences"]["siamrpnpp_lite"]
-    assert mean["auc"] == pytest.approx(np.mean([each[name]["auc"] for name in ("boxes", "polygons")]))
-    assert mean["auc"] > 0.5
-    assert len(each["boxes"]["boxes"]) == 12
-
-
 def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path):
     settings = [
         "model.head.widths=[16]", "model.backbone.stages=[3]", "train.pretrained=''", "train.data.canvas=192",
@@ -194,15 +181,6 @@ def test_long_term_presets_say_when_they_are_lost(clip, tmp_path):
     assert lost[0] == 0
     assert sum(lost) > 0
     assert f"lost in {sum(lost)} frames" in done.stdout
-
-
-def test_eval_goes_on_after_a_broken_sequence(sequences, tmp_path):
-    shutil.copytree(sequences, tmp_path / "set")
-    (tmp_path / "set" / "boxes" / "img" / "00000007.png").write_bytes(b"no image")
-    done = siamtrack("eval", "--dataset", "set", "--out", "r.json", folder=tmp_path, check=False)
-    assert done.returncode == 2
-    assert "1 sequences were left out: boxes:" in done.stderr
-    assert list(json.loads((tmp_path / "r.json").read_text())["sequences"]["siamrpnpp_lite"]) == ["polygons"]
 
 
 def test_search_finds_tests_and_goes_on(sequences, clip, tmp_path):

@@ -81,7 +81,7 @@ def test_lock_step_equals_one_after_the_other(sequences):
     tracker = Tracker()
     both = read_dataset("folder", sequences).sequences
     frames = [[s.frame(i) for i in range(n)] for s, n in zip(both, (12, 7), strict=True)]  # of different lengths
-    together = run_in_step(tracker._core, frames, np.stack([s.boxes[0] for s in both]))
+    together = run_in_step(tracker.core, frames, np.stack([s.boxes[0] for s in both]))
     (alone,) = running.one_pass(tracker, both[0])
     assert together[1].shape == (7, 4)
     np.testing.assert_allclose(together[0], alone.boxes, atol=1e-3)

@@ -16,12 +16,12 @@ import pytest
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset, read_dataset
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run
-from siamtrack.evaluate.scores import Curve, Scores
+from siamtrack.evaluate.scores import Curve, Scores, lower_is_better
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.regions import Mask
 from siamtrack.report import curves, tables
 from siamtrack.report import page as page_module
-from siamtrack.report.comparison import Comparison, compare, lower_is_better, read_runs, update_ms
+from siamtrack.report.comparison import Comparison, compare, read_runs, update_ms
 from siamtrack.report.frames import corners_of, outlines_of, picture, track, worst_moments
 from siamtrack.report.page import figure_of_curve, render
 from siamtrack.report.tables import BEST, SECOND

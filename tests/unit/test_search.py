@@ -55,7 +55,6 @@ def test_sizes_are_those_of_the_network():
     assert resolve({**only, "search_size": {"low": 240, "high": 300}}) == (
         Parameter("search_size", 255, 287, own=255, step=16),
     )
-    assert "search_size" not in [each.key for each in resolve({}, sizes=False)]
     with pytest.raises(UserError, match="takes no side from 256 to 260"):
         resolve({"search_size": {"low": 256, "high": 260}})
 

@@ -22,7 +22,6 @@ from siamtrack.evaluate.datasets import READERS, Dataset, read_dataset
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
-from siamtrack.runtimes.onnx_runtime import OnnxNetwork
 from siamtrack.search.frames import decoded_size
 from siamtrack.search.space import settings as settings_of
 from siamtrack.search.workers import run_on_cluster, run_workers
@@ -78,9 +77,7 @@ def search(
         list[str] | None,
         typer.Option("--set", help="key=value over the preset's, e.g. search.search_size=null; repeat."),
     ] = None,
-    runtime: Annotated[
-        Runtime, typer.Option("--runtime", help="onnx takes one search_size only; torch is slower on a CPU.")
-    ] = "auto",
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="auto, onnx or torch.")] = "auto",
     device: options.Device = "cpu",
     threads: Annotated[
         int | None,
@@ -111,8 +108,7 @@ def search(
         raise UserError(f"{weights} is another network than {preset} describes; give weights that fit")
     tracking = loaded.section("tracking", TrackingConfig)
     config = loaded.section("search", space.SearchConfig)
-    sizes = not isinstance(tracker.core.network, OnnxNetwork)
-    parameters = space.parameters(config, tracking, loaded.model, sizes)
+    parameters = space.parameters(config, tracking, loaded.model)
     if sampler == "cmaes" and len(parameters) < 2:
         raise UserError(f"--sampler cmaes needs 2 parameters or more, here is {parameters[0].key} alone; take tpe")
     searched, held = study.split(data, holdout, seed)
@@ -138,8 +134,6 @@ def search(
         f"searching {', '.join(map(str, parameters))} of {loaded.name} for {plan.objective} ({chosen}) on "
         f"{len(searched)} sequences of {data.name}, {len(held)} held out"
     )
-    if config.search_size and not sizes:
-        print("search_size keeps its value: ONNX graphs take one; --runtime torch searches it, slower on a CPU")
     needed = decoded_size(plan.sequences(searched)) * workers
     if needed > memory * _GIB:
         print(

@@ -11,7 +11,7 @@ from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate.datasets import Dataset, read_dataset
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import TRACKED, Run, read_run
-from siamtrack.evaluate.scores import Scores
+from siamtrack.evaluate.scores import Scores, lower_is_better
 
 
 @dataclass(frozen=True)
@@ -90,15 +90,6 @@ def compare(runs: Sequence[Run], dataset: str | None = None, root: Path | None =
 def figures(values: Iterable[Mapping[str, object]]) -> list[str]:
     """Return the keys of all mappings, each once, in the order in which they come."""
     return list(dict.fromkeys(key for each in values for key in each))
-
-
-def lower_is_better(figure: str, protocol: str) -> bool:
-    """Return whether a figure counts what went wrong.
-
-    Robustness is failures in VOT's supervised protocol, and the share of frames tracked in its multi-start protocol.
-    """
-    words = set(figure.lower().replace("_", " ").replace(".", " ").split())
-    return bool(words & {"failures", "lost", "decay", "ms"}) or (protocol == "supervised" and "robustness" in words)
 
 
 def update_ms(run: Run) -> float:

@@ -10,10 +10,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from siamtrack.evaluate.results import Run
+from siamtrack.evaluate.scores import lower_is_better
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.report import curves, tables
 from siamtrack.report import frames as views
-from siamtrack.report.comparison import Comparison, figures, lower_is_better, update_ms
+from siamtrack.report.comparison import Comparison, figures, update_ms
 from siamtrack.version import __version__
 
 PICTURES = 160

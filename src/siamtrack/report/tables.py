@@ -9,7 +9,8 @@ from math import nan
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamtrack.report.comparison import Comparison, figures, lower_is_better, update_ms
+from siamtrack.evaluate.scores import lower_is_better
+from siamtrack.report.comparison import Comparison, figures, update_ms
 
 BEST, SECOND = 1, 2
 

@@ -1,10 +1,9 @@
 """Frames that all trials of a process share."""
 
-from collections import abc
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self, overload
+from typing import Self
 
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.video.image import Image
@@ -50,25 +49,6 @@ class RememberedSequence(Sequence):
     def frame(self, index: int) -> Image:
         """See :meth:`Sequence.frame`."""
         return self.memory.frame(self, index)
-
-
-class Frames(abc.Sequence[Image]):
-    """The frames of a sequence as a list that reads each when it is asked for."""
-
-    def __init__(self, sequence: Sequence) -> None:
-        self._sequence = sequence
-
-    def __len__(self) -> int:
-        return len(self._sequence)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Image]: ...
-    def __getitem__(self, index: int | slice) -> Image | list[Image]:
-        if isinstance(index, slice):
-            return [self._sequence.frame(each) for each in range(len(self))[index]]
-        return self._sequence.frame(index)
 
 
 def decoded_size(sequences: Iterable[Sequence]) -> int:

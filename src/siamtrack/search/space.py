@@ -91,16 +91,13 @@ class Parameter:
         return f"{self.key} {self.low:g} to {self.high:g}{kind}"
 
 
-def parameters(
-    config: SearchConfig, tracking: TrackingConfig, model: ModelConfig, sizes: bool = True
-) -> tuple[Parameter, ...]:
+def parameters(config: SearchConfig, tracking: TrackingConfig, model: ModelConfig) -> tuple[Parameter, ...]:
     """Return what is searched of a model.
 
     Args:
         config: the preset's ``search`` section.
         tracking: the preset's own parameters, from which the search starts.
         model: the network, which decides the sizes of search regions that there are.
-        sizes: whether the network takes search regions of several sizes.
 
     Raises:
         UserError: nothing is left to search, a bound is no valid value, or the preset's own value is out of bounds.
@@ -110,7 +107,7 @@ def parameters(
         bounds = getattr(config, key)
         if bounds:
             found.append(Parameter(key, bounds.low, bounds.high, getattr(tracking, key), bounds.log))
-    if config.search_size and sizes:
+    if config.search_size:
         found += _size(config.search_size, tracking.search_size or model.search_size, model)
     if config.longterm:
         if not tracking.longterm:

@@ -20,13 +20,13 @@ from siamtrack import files
 from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.follows import FollowsOne
-from siamtrack.evaluate.lockstep import run_in_step
+from siamtrack.evaluate.lockstep import one_pass_in_step
 from siamtrack.evaluate.protocols import PROTOCOLS
-from siamtrack.evaluate.results import STARTED, Result, Run, SequenceResult
+from siamtrack.evaluate.results import Run, SequenceResult
 from siamtrack.evaluate.scores import lower_is_better
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.runtimes.load import Runtime
-from siamtrack.search.frames import FrameMemory, Frames, RememberedSequence
+from siamtrack.search.frames import FrameMemory, RememberedSequence
 from siamtrack.search.space import Parameter, with_values
 from siamtrack.search.workers import Stop
 from siamtrack.tracker import Tracker
@@ -334,18 +334,14 @@ def run_sequences(plan: Plan, tracker: FollowsOne, sequences: list[Any]) -> dict
         UserError: a frame cannot be read.
     """
     if plan.batch > 1 and plan.protocol in IN_STEP and isinstance(tracker, Tracker):
-        frames = [Frames(sequence) for sequence in sequences]
-        found = run_in_step(tracker.core, frames, np.stack([sequence.boxes[0] for sequence in sequences]))
-        return {each.name: (_result(boxes),) for each, boxes in zip(sequences, found, strict=True)}
+        results: dict[str, SequenceResult] = {}
+        for sequence, outcome in zip(sequences, one_pass_in_step(tracker.core, sequences, lambda: None), strict=True):
+            if isinstance(outcome, UserError):
+                raise outcome
+            results[sequence.name] = outcome
+        return results
     run = PROTOCOLS[plan.protocol].run
-    return {sequence.name: run(tracker, sequence, lambda: None) for sequence in sequences}
-
-
-def _result(boxes: np.ndarray[Any, np.dtype[np.float64]]) -> Result:
-    unknown = np.full(len(boxes), np.nan)
-    codes = np.zeros(len(boxes), np.int8)
-    codes[0] = STARTED
-    return Result(boxes, unknown, unknown, codes)
+    return {sequence.name: run(tracker, sequence, lambda: None, None) for sequence in sequences}
 
 
 def _mean(plan: Plan, sequences: list[Any], results: Mapping[str, SequenceResult]) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from siamtrack.tracking.crop import context_side, crop, snap
 from siamtrack.tracking.decode import Candidates, decode
 from siamtrack.tracking.network import Array, Network
 from siamtrack.tracking.shortterm import change_penalty, clip_box, cosine_window, rank
-from siamtrack.tracking.state import TrackState
+from siamtrack.tracking.state import TrackResult, TrackState
 from siamtrack.video.image import Image
 
 Floats = NDArray[np.float64]
@@ -107,6 +107,14 @@ class TrackerCore:
             masks=[masks[index] for index in back] if masks else None,
         )
         return TrackState.join([each for each, _ in done]).take(back), joined
+
+    def result(self, found: Step, index: int) -> TrackResult:
+        """Return the answer for one target, with its mask and the rectangle around it where there are masks."""
+        result = TrackResult(found.boxes[index], float(found.scores[index]), bool(found.lost[index]))
+        if found.masks:
+            pixels = found.masks[index] > self.config.mask_threshold
+            result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
+        return result
 
     def _step(self, frames: Sequence[Image], state: TrackState, search_size: int) -> tuple[TrackState, Step]:
         """Find targets that share a size of search region."""

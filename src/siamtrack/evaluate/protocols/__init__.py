@@ -16,10 +16,13 @@ from siamtrack.evaluate.sequences import Sequence
 class Protocol:
     """One way to evaluate."""
 
-    run: Callable[[FollowsOne, Sequence, Callable[[], None]], SequenceResult]
-    """From tracker, sequence and a function that is called after each frame, to what the tracker did."""
+    run: Callable[[FollowsOne, Sequence, Callable[[], None], float | None], SequenceResult]
+    """From tracker, sequence, a function that is called after each frame, and the frames a second of a realtime
+    experiment, to what the tracker did."""
     score: Callable[[Dataset, Run], Scores]
     """From the truth and a run to its scores. Sequences that the run lacks are left out and named in the notes."""
+    join: Callable[[list[SequenceResult]], list[SequenceResult]] | None = None
+    """From what it did for each object of a video to what that makes together, where objects exclude each other."""
 
 
 PROTOCOLS: dict[str, Protocol] = {
