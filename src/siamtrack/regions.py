@@ -91,7 +91,8 @@ def decode_mask(text: str) -> Mask:
 def parse_region(text: str) -> Region:
     """Return the region in a line of VOT's files: 4 numbers of a box, 6 or more of a polygon, or ``m...`` of a mask.
 
-    Numbers may be separated by commas, tabs or spaces. None for an empty line, and where a number is NaN.
+    Numbers may be separated by commas, tabs or spaces. None for a single number, which says why there is no region, and
+    where a number is NaN.
 
     Raises:
         UserError: the line is none of these.
@@ -102,7 +103,7 @@ def parse_region(text: str) -> Region:
         values = np.array([float(part) for part in text.replace(",", " ").split()])
     except ValueError:
         raise UserError(f"region {_shown(text)} is not numbers; expected a box, a polygon or a mask") from None
-    if not np.isfinite(values).all() or not len(values):
+    if len(values) == 1 or not np.isfinite(values).all():
         return None
     if len(values) == 4:
         return values
@@ -114,11 +115,12 @@ def parse_region(text: str) -> Region:
 
 
 def format_region(region: Region, digits: int = 4) -> str:
-    """Return a region as a line of VOT's files, as :func:`parse_region` reads it; ``nan,nan,nan,nan`` for None."""
+    """Return a region as a line of VOT's files, as :func:`parse_region` reads it; ``0`` for None."""
+    if region is None:
+        return "0"
     if isinstance(region, Mask):
         return encode_mask(region)
-    values = np.full(4, np.nan) if region is None else region.ravel()
-    return ",".join(f"{value:.{digits}f}" for value in values)
+    return ",".join(f"{value:.{digits}f}" for value in region.ravel())
 
 
 def _shown(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from siamtrack.errors import UserError
 
 Image = NDArray[np.uint8]
 """[H, W, 3] BGR, as OpenCV reads it."""
@@ -30,3 +33,23 @@ def read_image(path: Path) -> Image | None:
         return cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:
         return None
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Return a label image as [H, W] uint8: the indices of a palette PNG, not their colours, or grey levels.
+
+    Masks of 1 bit become 0 and 255, colours become grey.
+
+    Raises:
+        UserError: the file is no PNG image.
+        OSError: the file cannot be opened.
+    """
+    decoder = av.CodecContext.create("png", "r")  # OpenCV would turn indices into colours
+    try:
+        (frame,) = decoder.decode(av.Packet(path.read_bytes()))
+    except (av.FFmpegError, ValueError):
+        raise UserError(f"{path} is no PNG image that can be read") from None
+    if frame.format.name == "pal8":
+        indices, _ = frame.to_ndarray()
+        return np.asarray(indices, np.uint8)
+    return np.asarray(frame.to_ndarray(format="gray"), np.uint8)
