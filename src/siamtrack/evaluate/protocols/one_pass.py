@@ -83,11 +83,11 @@ def measure(predicted: Boxes, truth: Boxes, counts: NDArray[np.bool_] | None, co
         predicted, truth = predicted[chosen], truth[chosen]
         apart = centers(predicted) - centers(truth)
         distance, norm_distance = _length(apart), _length(apart / truth[:, 2:])
-        return Frames(iou(predicted, truth), distance, norm_distance, len(truth))
+        return Frames(_overlap(predicted, truth), distance, norm_distance, len(truth))
     total = len(truth)
     if counts is not None:
         predicted, truth = predicted[counts], truth[counts]
-    overlap = np.where(visible(truth), iou(predicted, truth), -1)
+    overlap = np.where(visible(truth), _overlap(predicted, truth), -1)
     middle = truth[:, :2] + (truth[:, 2:] - 1) / 2
     apart = predicted[:, :2] + (predicted[:, 2:] - 1) / 2 - middle
     inside = (middle > 0).all(1)
@@ -95,6 +95,11 @@ def measure(predicted: Boxes, truth: Boxes, counts: NDArray[np.bool_] | None, co
         shares = apart / truth[:, 2:]
     distance, norm_distance = (np.where(inside, _length(each), -1) for each in (apart, shares))
     return Frames(overlap, distance, norm_distance, total)
+
+
+def _overlap(predicted: Boxes, truth: Boxes) -> NDArray[np.float64]:
+    """Return overlaps of at most 1, which rounding would exceed where the boxes are the same."""
+    return np.minimum(iou(predicted, truth), 1)
 
 
 def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
