@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from siamtrack.evaluate import running
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.follows import FollowsOne
-from siamtrack.evaluate.protocols import one_pass
+from siamtrack.evaluate.protocols import got10k, longterm, multistart, one_pass, supervised, vos
 from siamtrack.evaluate.results import Run, SequenceResult
 from siamtrack.evaluate.scores import Scores
 from siamtrack.evaluate.sequences import Sequence
@@ -27,4 +27,9 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "one-pass": Protocol(running.one_pass, one_pass.score),
+    "got10k": Protocol(running.one_pass, got10k.score),
+    "supervised": Protocol(running.supervised, supervised.score),
+    "multi-start": Protocol(running.multi_start, multistart.score),
+    "long-term": Protocol(running.one_pass, longterm.score),
+    "vos": Protocol(running.one_object, vos.score, running.separate),
 }

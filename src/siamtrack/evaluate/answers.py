@@ -1,0 +1,191 @@
+"""What trackers answered, laid beside the truth frame by frame; whatever does not fit is noted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from siamtrack.errors import UserError
+from siamtrack.evaluate.datasets import Dataset
+from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run, SequenceResult
+from siamtrack.evaluate.sequences import Sequence
+from siamtrack.regions import Bounds, Convention, Region, decode_mask, overlaps
+
+NAMED = 5
+"""How many sequences a note names."""
+
+
+class Notes:
+    """Collects what to say about sequences."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+        self._sentences: list[str] = []
+
+    def add(self, what: str, name: str) -> None:
+        """Note something of a sequence; what is the same of several becomes one sentence."""
+        names = self._names.setdefault(what, [])
+        if name not in names:
+            names.append(name)
+
+    def say(self, sentence: str) -> None:
+        """Note a sentence."""
+        self._sentences.append(sentence)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return all notes."""
+        return *self._sentences, *(f"{what}: {named(names)}" for what, names in self._names.items())
+
+
+def named(names: list[str]) -> str:
+    """Return names for a sentence, the first ones if there are many."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def matched(
+    dataset: Dataset,
+    run: Run,
+    notes: Notes,
+    frames: Callable[[Sequence, Result], int] = lambda sequence, result: len(sequence),
+) -> Iterator[tuple[Sequence, SequenceResult]]:
+    """Give the sequences that the run has results of, and the results, as long as their sequences.
+
+    Results that are too short are filled up with frames without an answer, those that are too long are cut; both, and
+    frames without an answer, are noted.
+
+    Args:
+        dataset: the sequences.
+        run: what a tracker did.
+        notes: gets what did not fit.
+        frames: how many frames a result should have.
+
+    Raises:
+        UserError: the run has no result of any sequence.
+    """
+    missing = [sequence.name for sequence in dataset.sequences if not run.results.get(sequence.name)]
+    count = len(dataset.sequences)
+    if len(missing) == count:
+        raise UserError(f"run {run.tracker} has no result for any of the {count} sequences of {dataset.name}")
+    if missing:
+        there = count - len(missing)
+        notes.say(f"means are over {there} of {count} sequences, without a result are {named(missing)}")
+    unknown = sorted(run.results.keys() - {sequence.name for sequence in dataset.sequences})
+    if unknown:
+        notes.say(f"{len(unknown)} results are of no sequence of {dataset.name} and do not count: {named(unknown)}")
+    for sequence in dataset.sequences:
+        if results := run.results.get(sequence.name):
+            yield sequence, tuple(_fitted(result, frames(sequence, result), sequence.name, notes) for result in results)
+
+
+def _fitted(result: Result, count: int, name: str, notes: Notes) -> Result:
+    if len(result) < count:
+        notes.add("shorter than the sequence, the frames that lack count as without an answer", name)
+    elif len(result) > count:
+        notes.add("longer than the sequence, the frames after its end do not count", name)
+    if len(result) != count:
+        result = _resized(result, count)
+    asked = result.codes == TRACKED
+    if not np.isfinite(result.boxes[asked]).all() and _lacks_answers(result, asked):
+        notes.add("frames without an answer (NaN), which have overlap 0", name)
+    if (result.boxes[asked][:, 2:] < 0).any():
+        notes.add("boxes with a negative width or height, which have overlap 0", name)
+    return result
+
+
+def _lacks_answers(result: Result, asked: NDArray[np.bool_]) -> bool:
+    there = np.isfinite(result.boxes).all(1)
+    if result.polygons is not None:
+        there |= np.isfinite(result.polygons).all((1, 2))
+    if result.masks is not None:
+        there |= np.array([mask is not None for mask in result.masks], bool)
+    return bool((asked & ~there).any())
+
+
+def _resized(result: Result, count: int) -> Result:
+    """Return a result cut or filled up to ``count`` frames."""
+
+    def fit(values: NDArray[Any], filling: float) -> NDArray[Any]:
+        more = np.full((max(count - len(values), 0), *values.shape[1:]), filling, values.dtype)
+        return np.concatenate([values[:count], more])
+
+    return replace(
+        result,
+        boxes=fit(result.boxes, np.nan),
+        scores=fit(result.scores, np.nan),
+        seconds=fit(result.seconds, np.nan),
+        codes=fit(result.codes, TRACKED),
+        polygons=None if result.polygons is None else fit(result.polygons, np.nan),
+        masks=None if result.masks is None else (*result.masks, *[None] * count)[:count],
+    )
+
+
+def regions(result: Result) -> list[Region] | NDArray[np.float64]:
+    """Return the answers of T frames: polygons or masks where there are, else boxes; None or NaN without an answer."""
+    if result.masks is None and result.polygons is None:
+        return result.boxes
+    answers: list[Region] = []
+    for index in range(len(result)):
+        mask = None if result.masks is None else result.masks[index]
+        polygon = None if result.polygons is None else result.polygons[index]
+        if mask is not None:
+            answers.append(decode_mask(mask))
+        elif polygon is not None and np.isfinite(polygon).all():
+            answers.append(polygon)
+        else:
+            answers.append(result.boxes[index])
+    return answers
+
+
+def overlaps_of(
+    result: Result, sequence: Sequence, bounds: Bounds = None, convention: Convention = "pysot"
+) -> NDArray[np.float64]:
+    """Return the overlap of answer and truth in the T frames of a result, in its order.
+
+    0 in frames without an answer; NaN in frames of a start or failure, while the tracker is stopped, and where there is
+    no truth.
+    """
+    order = frames_of(result)
+    if sequence.regions is None:
+        truth: list[Region] | NDArray[np.float64] = sequence.boxes[order]
+    else:
+        truth = [sequence.regions[index] for index in order.tolist()]
+    values = overlaps(regions(result), truth, bounds, convention)
+    values[np.isnan(values) & np.isfinite(sequence.boxes[order]).all(1)] = 0
+    values[started(result) | stopped(result)] = np.nan
+    return values
+
+
+def frames_of(result: Result) -> NDArray[np.intp]:
+    """Return the frame of the sequence that each of T frames of a result is."""
+    steps = np.arange(len(result))
+    return result.start - steps if result.backward else result.start + steps
+
+
+def stopped(result: Result) -> NDArray[np.bool_]:
+    """Return in which of T frames the protocol had stopped the tracker: at a failure, and after it."""
+    nothing = ~np.isfinite(result.boxes).all(1)
+    if result.polygons is not None:
+        nothing &= ~np.isfinite(result.polygons).all((1, 2))
+    where: NDArray[np.bool_] = (result.codes == FAILED) | ((result.codes == SKIPPED) & nothing)
+    return where
+
+
+def started(result: Result) -> NDArray[np.bool_]:
+    """Return in which of T frames the tracker was started."""
+    where: NDArray[np.bool_] = result.codes == STARTED
+    return where
+
+
+def mean_of(figures: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure over sequences."""
+    return {key: float(np.mean([each[key] for each in figures])) for key in figures[0]}
+
+
+def by_attribute(
+    sequences: list[Sequence], mean: Callable[[list[Sequence]], dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Return the figures over the sequences that carry each attribute."""
+    names = sorted({name for sequence in sequences for name in sequence.attributes})
+    return {name: mean([sequence for sequence in sequences if name in sequence.attributes]) for name in names}
