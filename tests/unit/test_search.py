@@ -36,7 +36,7 @@ def test_every_shipped_preset_can_be_searched(name):
     found = parameters(preset.section("search", SearchConfig), tracking, preset.model)
     assert {"penalty_k", "window_influence", "lr", "search_size"} <= {each.key for each in found}
     assert ("longterm.low" in {each.key for each in found}) == (tracking.longterm is not None)
-    assert ("mask_threshold" in {each.key for each in found}) == (preset.model.mask is not None)
+    assert ("mask_threshold" in {each.key for each in found}) == preset.model.mask
     for each in found:
         assert each.low <= each.own <= each.high
         if each.key == "search_size":

@@ -47,6 +47,8 @@ def read_entries(path: Path) -> list[Entry]:
             raise UserError(f"{where}: {line.strip()[:80]!r} is a number in part only; mend the file")
         elif len(values) == 4:
             entries.append(np.array(values))
+        elif len(values) == 1:
+            raise UserError(f"{where} has 1 numbers: {line.strip()[:80]} is no code of VOT's (0, 1 or 2)")
         else:
             entries.append(_parse(",".join(parts), where))
     return entries
