@@ -48,7 +48,7 @@ def read_entries(path: Path) -> list[Entry]:
         elif len(values) == 4:
             entries.append(np.array(values))
         elif len(values) == 1:
-            raise UserError(f"{where} has 1 numbers: {line.strip()[:80]} is no code of VOT's (0, 1 or 2)")
+            raise UserError(f"{where}: {line.strip()[:80]!r} is no code of VOT's (0, 1 or 2), and no region")
         else:
             entries.append(_parse(",".join(parts), where))
     return entries
