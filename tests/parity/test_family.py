@@ -342,7 +342,8 @@ def test_fifty_steps_lower_the_loss_of_small_presets(name, training_folder, tmp_
 
 SMALL_MASK = (
     "model.backbone={name: resnet18, stages: [3]}", "model.head.widths=[32]", "train.sampling.tracks=0",
-    "train.sampling.negative=0", "train.optimizer={name: adamw, lr: 0.003, lr_end: 0.001, warmup_steps: 5}",
+    "train.sampling.negative=0", 
+    "train.optimizer={name: adamw, lr: 0.003, lr_end: 0.001, warmup_steps: 5, backbone_stages: [2, 3]}",
     "train.batch=4",
 )  # fmt: skip
 

@@ -111,7 +111,11 @@ def test_quality_makes_the_score_an_overlap(training_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["{name: sgd, lr: 0.02, lr_end: 0.01}", "{name: adamw, lr: 0.003, lr_end: 0.001}"]
+    "optimizer",
+    [
+        "{name: sgd, lr: 0.02, lr_end: 0.01, backbone_stages: [3]}",
+        "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [3]}",
+    ],
 )
 def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
     training = Training(
@@ -173,7 +177,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(training_folder, tmp_path):
 
 
 def test_a_diverging_run_stops_and_says_so(training_folder, tmp_path):
-    wild = "train.optimizer={name: sgd, lr: 1.0e+30, lr_end: 1.0e+30, warmup_steps: 0}"
+    wild = "train.optimizer={name: sgd, lr: 1.0e+30, lr_end: 1.0e+30, warmup_steps: 0, backbone_stages: [3]}"
     training = Training(preset(training_folder, "train.steps=8", wild), tmp_path, "cpu")
     with pytest.raises(UserError, match="diverged before step 2: the loss is nan; try a lower"):
         training.run()

@@ -20,7 +20,7 @@ from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate import opencv, work
-from siamtrack.evaluate.datasets import READERS, Dataset, read_dataset
+from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import TRACKED, Run, read_run, write_run
 from siamtrack.evaluate.scores import Scores
@@ -83,7 +83,9 @@ def evaluate(
     """
     if json_file:
         writable(json_file)
-    data = _read(dataset, root, tuple(only or ()), frames)
+    if out.suffix:
+        raise UserError(f"--out {out} is a folder for the runs, not a file; --json FILE writes the scores")
+    data = options.read_data(dataset, root, tuple(only or ()), frames)
     chosen = protocol or data.protocol
     if chosen not in PROTOCOLS:
         raise UserError(f"unknown protocol {chosen!r}{nearest(chosen, PROTOCOLS)}; known are {', '.join(PROTOCOLS)}")
@@ -133,16 +135,6 @@ def evaluate(
     if interrupted():
         print(f"stopped by Ctrl-C after {finished} of {len(data.sequences)} sequences; the same command goes on")
         raise typer.Exit(130)
-
-
-def _read(name: str, root: Path | None, only: tuple[str, ...], frames: int | None) -> Dataset:
-    if root is not None:
-        return read_dataset(name, root.absolute(), only, frames)
-    if not Path(name).is_dir() and name.lower() in READERS:
-        raise UserError(f"--dataset {name} needs --root, the folder that it was unpacked to")
-    if not Path(name).is_dir():
-        raise UserError(f"there is no folder {name}, nor a data set of that name; known are {', '.join(READERS)}")
-    return read_dataset("folder", Path(name).absolute(), only, frames)
 
 
 def _fair(workers: int) -> int:

@@ -1,12 +1,14 @@
 """Options that several verbs share."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from siamtrack.config import override
 from siamtrack.errors import UserError
+from siamtrack.evaluate.datasets import READERS, Dataset, read_dataset
 
 Model = Annotated[
     str,
@@ -38,3 +40,18 @@ def tracking_values(settings: Iterable[str] | None) -> dict[str, Any]:
     if not isinstance(tracking, dict):
         raise UserError("--set tracking: expected tracking.key=value")
     return tracking
+
+
+def read_data(name: str, root: Path | None, only: tuple[str, ...], frames: int | None) -> Dataset:
+    """Return the data set called ``name`` in ``root``, or the folder of sequences ``name``.
+
+    Raises:
+        UserError: see :func:`siamtrack.evaluate.datasets.read_dataset`, or a name without a root.
+    """
+    if root is not None:
+        return read_dataset(name, root.absolute(), only, frames)
+    if not Path(name).is_dir() and name.lower() in READERS:
+        raise UserError(f"--dataset {name} needs --root, the folder that it was unpacked to")
+    if not Path(name).is_dir():
+        raise UserError(f"there is no folder {name}, nor a data set of that name; known are {', '.join(READERS)}")
+    return read_dataset("folder", Path(name).absolute(), only, frames)

@@ -18,7 +18,6 @@ from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.progress import progress_bar
 from siamtrack.config import override
 from siamtrack.errors import UserError, nearest
-from siamtrack.evaluate.datasets import READERS, Dataset, read_dataset
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_network
@@ -26,7 +25,7 @@ from siamtrack.search.frames import decoded_size
 from siamtrack.search.space import settings as settings_of
 from siamtrack.search.workers import run_on_cluster, run_workers
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.config import tracking_config
 from siamtrack.version import __version__
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def search(
 
     # Absolute, because the workers of a cluster start in folders of their own.
     place = (root or Path(dataset)).absolute()
-    data = _dataset(dataset, root, place, tuple(only or ()), frames)
+    data = options.read_data(dataset, root, tuple(only or ()), frames)
     chosen = protocol or data.protocol
     if chosen not in PROTOCOLS:
         raise UserError(f"unknown protocol {chosen!r}{nearest(chosen, PROTOCOLS)}; known are {', '.join(PROTOCOLS)}")
@@ -106,7 +105,7 @@ def search(
     tracker = Tracker(weights, device=device, runtime=runtime, threads=share)
     if tracker.preset.model != loaded.model:
         raise UserError(f"{weights} is another network than {preset} describes; give weights that fit")
-    tracking = loaded.section("tracking", TrackingConfig)
+    tracking = tracking_config(loaded)
     config = loaded.section("search", space.SearchConfig)
     parameters = space.parameters(config, tracking, loaded.model)
     if sampler == "cmaes" and len(parameters) < 2:
@@ -186,13 +185,6 @@ def search(
         written = outcome.write_outcome(plan, done, found, loaded, weights)
     _print(plan, found, began)
     print("wrote " + ", ".join(map(str, written)))
-
-
-def _dataset(name: str, root: Path | None, place: Path, only: tuple[str, ...], frames: int | None) -> Dataset:
-    """Return the data set of that name in ``place``; the folder of sequences there, if no root was given."""
-    if root is None and not place.is_dir() and name.lower() in READERS:
-        raise UserError(f"--dataset {name} needs --root, the folder that it was unpacked to")
-    return read_dataset("folder" if root is None else name, place, only, frames)
 
 
 def _preset(name: str, model: str | None, settings: list[str]) -> tuple[zoo.Preset, str]:
