@@ -219,8 +219,9 @@ def _table(scores: dict[str, Scores], times: dict[str, float | None]) -> Table:
     """Return a column a tracker, best first; a row a sequence with its first two figures, then the data set's."""
     some = next(iter(scores.values()))
     figures = list(some.mean)
-    shown = [key for key in figures if all(key in each for each in some.sequences.values())][:2]
-    columns = [Column(escape(name), justify="right", min_width=11, overflow="fold") for name in scores]
+    narrow = len(scores) > 3  # then two figures a tracker do not fit into 80 columns
+    shown = [key for key in figures if all(key in each for each in some.sequences.values())][: 1 if narrow else 2]
+    columns = [Column(escape(name), justify="right", min_width=6 if narrow else 11, overflow="fold") for name in scores]
     table = Table(Column("sequence", no_wrap=True), *columns, box=box.SIMPLE, title=f"{', '.join(shown)} per sequence")
     for sequence in some.sequences:
         cells = (each.sequences[sequence] for each in scores.values())
