@@ -4,8 +4,6 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from siamtrack.config import read_yaml
 from siamtrack.models import zoo
@@ -19,15 +17,19 @@ def list_models(context: typer.Context) -> None:
     """List the models: size, operations of a template and of a search crop, and whether there are weights."""
     if context.invoked_subcommand:
         return
-    table = Table(Column("model", no_wrap=True), "M parameters", "GMAC template, search", "weights", "summary")
+    line = "{:23} {:>8} {:>13}  {:10}  {}"
+    print(line.format("model", "M param.", "GMAC", "weights", "summary"))
     for name in zoo.names():
         preset = zoo.load(name)
         parameters, template, search, _ = _measure(preset)
         size = f"{parameters / 1e6:.2f}" if parameters else "?"
-        gmac = f"{template:.2f}, {search:.2f}" if parameters else "?"
-        place = "in the package" if zoo.weights(name, ".safetensors") else "convert or train"
-        table.add_row(name, size, gmac, place, str(preset.values.get("summary", "")))
-    Console().print(table)
+        gmac = f"{template:.2f} + {search:.2f}" if parameters else "?"
+        place = "package" if zoo.weights(name, ".safetensors") else "to convert"
+        print(line.format(name, size, gmac, place, preset.values.get("summary", "")))
+    print(
+        "\nGMAC: of a template, once a target, + of a search region, in each frame. Weights: in the package, or to\n"
+        "convert from a published checkpoint ('siamtrack convert'); or train your own ('siamtrack train')."
+    )
     if not find_spec("torch"):
         print("? is counted with PyTorch; pip install 'siamtrack[torch]'")
 
