@@ -2,7 +2,7 @@
 
 It runs vot-toolkit in an environment of its own (see ``record_vot_overlaps.py``) on a workspace in a temporary folder:
 
-    /tmp/vot/bin/python benchmarks/record_vot_multistart.py
+    vot/bin/python benchmarks/record_vot_multistart.py
 """
 
 import json

@@ -2,9 +2,9 @@
 
 vot-toolkit is GPL and needs another OpenCV, so it runs in an environment of its own, which siamtrack is no part of:
 
-    python -m venv /tmp/vot && /tmp/vot/bin/pip install vot-toolkit==0.9.0
-    /tmp/vot/bin/pip install --no-deps attributee==0.1.9  # 0.1.10 does not import on Python 3.11
-    /tmp/vot/bin/python benchmarks/record_vot_overlaps.py
+    python -m venv vot && vot/bin/pip install vot-toolkit==0.9.0
+    vot/bin/pip install --no-deps attributee==0.1.9  # 0.1.10 does not import on Python 3.11
+    vot/bin/python benchmarks/record_vot_overlaps.py
 """
 
 import sys
