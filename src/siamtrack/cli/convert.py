@@ -13,7 +13,7 @@ from siamtrack.files import writable
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of PySOT, foolwood's SiamMask or DaSiamRPN.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The .safetensors file to write [default: beside the checkpoint].")
+        Path | None, typer.Option("--out", help="The .safetensors file to write (default: beside the checkpoint).")
     ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="The model that it is, where several have the same network.")

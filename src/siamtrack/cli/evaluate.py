@@ -21,7 +21,7 @@ from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate import opencv, work
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.protocols import PROTOCOLS
+from siamtrack.evaluate.protocols import PROTOCOLS, check
 from siamtrack.evaluate.results import TRACKED, Run, read_run, write_run
 from siamtrack.evaluate.scores import Scores
 from siamtrack.files import writable, write_text
@@ -44,7 +44,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help=f"{', '.join(PROTOCOLS)} [default: the data set's own]", show_default=False),
+        typer.Option("--protocol", help=f"{', '.join(PROTOCOLS)} (default: the data set's own)", show_default=False),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the runs, OUT/DATASET/TRACKER; unfinished ones go on.")
@@ -69,7 +69,7 @@ def evaluate(
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", min=1, help=f"Sequences a tracker follows together [default: {_GPU_BATCH} on a GPU, else 1]"
+            "--batch", min=1, help=f"Sequences a tracker follows together (default: {_GPU_BATCH} on a GPU, else 1)"
         ),
     ] = None,
     settings: options.Tracking = None,
@@ -89,6 +89,7 @@ def evaluate(
     chosen = protocol or data.protocol
     if chosen not in PROTOCOLS:
         raise UserError(f"unknown protocol {chosen!r}{nearest(chosen, PROTOCOLS)}; known are {', '.join(PROTOCOLS)}")
+    check(data, chosen)
     if batch is None:
         batch = 1 if device == "cpu" else _GPU_BATCH
     tracking = options.tracking_values(settings)
@@ -175,12 +176,21 @@ def _report(data: Dataset, runs: list[Run], json_file: Path | None) -> int:
         return 0
     data = replace(data, sequences=common)
     scored = {run.tracker: (PROTOCOLS[run.protocol].score(data, run), run) for run in runs}
-    first = next(iter(scores.mean for scores, _ in scored.values()))
-    leading = next(iter(first))
-    ranked = dict(sorted(scored.items(), key=lambda item: -np.nan_to_num(item[1][0].mean[leading], nan=-np.inf)))
+    notes = dict.fromkeys(note for scores, _ in scored.values() for note in scores.notes)
+    leading = next((figure for scores, _ in scored.values() for figure in scores.mean), None)
+    if leading is None:
+        for sentence in (
+            *notes,
+            "there is nothing to score: no frame counts; 'siamtrack submit' writes archives of runs",
+        ):
+            print(f"note: {sentence}")
+        return len(common)
+    ranked = dict(
+        sorted(scored.items(), key=lambda item: -np.nan_to_num(item[1][0].mean.get(leading, np.nan), nan=-np.inf))
+    )
     times = {name: _update_ms(run, data) for name, (_, run) in ranked.items()}
     Console().print(_table({name: scores for name, (scores, _) in ranked.items()}, times))
-    for note in dict.fromkeys(note for scores, _ in ranked.values() for note in scores.notes):
+    for note in notes:
         print(f"note: {note}")
     for run in runs:
         print(f"kept in {run.folder}")

@@ -9,7 +9,7 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import READERS, read_dataset
 from siamtrack.evaluate.foreign import find_trackers, read_results
 from siamtrack.evaluate.foreign.coordinates import Coordinates
-from siamtrack.evaluate.results import write_run, write_sequence
+from siamtrack.evaluate.results import read_run, sequence_file, write_run, write_sequence
 from siamtrack.version import __version__
 
 
@@ -33,6 +33,9 @@ def import_results(
         Literal["inclusive", "exclusive"] | None,
         typer.Option("--corners", help="The boxes are x1,y1,x2,y2, with or without pixel x2,y2."),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--sequence", help="Only this sequence; repeat for several.")
+    ] = None,
     nan_is_lost: Annotated[
         bool, typer.Option("--nan-is-lost", help="Lines of NaN say that the tracker found nothing.")
     ] = False,
@@ -41,7 +44,9 @@ def import_results(
 
     Nothing is guessed: boxes that look like corners, or like counted from 1, are refused until one says what they are.
     """
-    data = read_dataset(dataset, root)
+    data = read_dataset(dataset, root, tuple(only or ()))
+    if tracker is not None and Path(tracker).name != tracker:
+        raise UserError(f"--tracker {tracker} becomes the name of a folder in {out}; give it without '/'")
     found = find_trackers(folder, data, form, experiment)
     if tracker is not None and len(found) == 1:
         found = {tracker: next(iter(found.values()))}
@@ -52,15 +57,20 @@ def import_results(
     for name, layout in found.items():
         facts: dict[str, Any] = {
             "root": str(root.resolve()),
-            "only": [],
+            "only": list(only or ()),
             "frames": None,
             "realtime": layout.experiment == "realtime",
             "imported": str(layout.folder.resolve()),
             "experiment": layout.experiment,
+            "one_based": one_based,
+            "corners": corners,
+            "nan_is_lost": nan_is_lost,
             "version": __version__,
         }
         run = read_results(name, layout, data, Coordinates(one_based, corners), nan_is_lost, facts)
         write_run(out / name, run.tracker, run.dataset, run.protocol, run.facts)
+        for stale in read_run(out / name).results.keys() - run.results.keys():  # of an earlier import
+            sequence_file(out / name, stale).unlink()
         for sequence, results in run.results.items():
             write_sequence(out / name, sequence, results)
         of = f" experiment {layout.experiment}," if layout.experiment else ""

@@ -66,6 +66,8 @@ def run() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before there was anything to keep
+        sys.exit(130)
     except OSError as error:  # no permission, a full disk, a folder where a file should be
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)

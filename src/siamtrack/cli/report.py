@@ -26,10 +26,10 @@ class Format(StrEnum):
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or folders that hold runs.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write [default: report.html; tables go to the terminal].")
+        Path | None, typer.Option("--out", help="File to write (default: report.html; tables go to the terminal).")
     ] = None,
     format: Annotated[
-        Format | None, typer.Option("--format", help="One page, or the tables alone [default: as --out ends, or html].")
+        Format | None, typer.Option("--format", help="One page, or the tables alone (default: as --out ends, or html).")
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Name of the data set, if not the runs'.")] = None,
     root: Annotated[Path | None, typer.Option("--root", help="Its folder, if it is not where the runs say.")] = None,
@@ -41,6 +41,8 @@ def report(
     the worst moments; it needs no network and no other file.
     """
     suffix = out.suffix.lower().lstrip(".") if out else ""
+    if out and not format and suffix not in list(Format):
+        raise UserError(f"--out {out}: the name must end in .{', .'.join(Format)}, or give --format")
     form = format or (Format(suffix) if suffix in list(Format) else Format.html)
     if form is Format.html:
         out = out or Path("report.html")

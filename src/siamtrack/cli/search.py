@@ -49,9 +49,9 @@ def search(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option("--objective", help="Figure to raise: auc, eao, f ... [default: the protocol's first]."),
+        typer.Option("--objective", help="Figure to raise: auc, eao, f ... (default: the protocol's first)."),
     ] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="[default: the data set's].")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="(default: the data set's).")] = None,
     trials: Annotated[int, typer.Option("--trials", min=2, help="Trials in all, the first with its own values.")] = 100,
     sampler: Annotated[Literal["tpe", "cmaes"], typer.Option("--sampler", help="How values are chosen.")] = "tpe",
     workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that run trials.")] = 1,
@@ -59,7 +59,7 @@ def search(
         str | None, typer.Option("--cluster", help="Address of a Ray cluster on which the workers run.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the study [default: searches/NAME]; it can be gone on with.")
+        Path | None, typer.Option("--out", help="Folder of the study (default: searches/NAME); it can be gone on with.")
     ] = None,
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the videos that are not searched on, to test the result.")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.results import read_run
 from siamtrack.evaluate.submit import form_of, write_submission
@@ -20,7 +21,8 @@ def submit(
     ] = None,
 ) -> None:
     """Write a run as the archive that the servers of GOT-10k and TrackingNet take, or as results of the VOT toolkit."""
-    writable(out)
+    if writable(out).suffix.lower() != ".zip":
+        raise UserError(f"cannot write {out}: the name must end in .zip")
     content = read_run(run)
     chosen = form or form_of(content)
     root = Path(str(content.facts.get("root", "")))

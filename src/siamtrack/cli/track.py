@@ -19,11 +19,11 @@ def track(
     box: Annotated[str, typer.Option("--box", help="The object in the first frame: x,y,w,h in pixels.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File for the boxes, .jsonl or .csv [default: SOURCE.boxes.jsonl here]."),
+        typer.Option("--out", help="File for the boxes, .jsonl or .csv (default: SOURCE.boxes.jsonl here)."),
     ] = None,
     video: Annotated[
         Path | None,
-        typer.Option("--video", help="MP4 file with the box drawn [default: SOURCE.tracked.mp4 here]."),
+        typer.Option("--video", help="MP4 file with the box drawn (default: SOURCE.tracked.mp4 here)."),
     ] = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no video.")] = False,
     start: Annotated[

@@ -21,7 +21,7 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the run [default: runs/NAME]; an unfinished one goes on."),
+        typer.Option("--out", help="Folder of the run (default: runs/NAME); an unfinished one goes on."),
     ] = None,
     device: options.Device = "cpu",
 ) -> None:

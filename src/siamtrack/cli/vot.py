@@ -31,7 +31,8 @@ def vot(
 ) -> None:
     """Make a workspace in which the VOT toolkit drives siamtrack's models, through TraX.
 
-    The toolkit needs a virtual environment of its own: python -m venv VENV && VENV/bin/pip install vot-toolkit
+    The toolkit needs a virtual environment of its own, with a release that can run all its experiments:
+    python -m venv VENV && VENV/bin/pip install vot-toolkit==0.7.4 attributee==0.1.9
     """
     trackers: dict[str, list[str]] = {}
     for model in models or [DEFAULT]:
@@ -44,7 +45,9 @@ def vot(
         trackers[name] += [part for setting in settings or [] for part in ("--set", setting)]
         trackers[name] += ["--masks"] if masks else []
     for model in models or [DEFAULT]:  # what the toolkit would only report as a tracker that does not answer
-        Tracker(model, device=device, threads=threads, tracking=options.tracking_values(settings))
+        made = Tracker(model, device=device, threads=threads, tracking=options.tracking_values(settings))
+        if masks and not made.preset.model.mask:
+            raise UserError(f"--masks: {model} gives boxes only; take a SiamMask model, or leave --masks out")
     workspace.write_workspace(folder, stack, sequences, trackers)
     print(f"wrote {folder / 'config.yaml'} and {folder / 'trackers.ini'}; with the toolkit's environment run")
     for verb in ("evaluate", "analysis"):

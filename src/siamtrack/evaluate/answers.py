@@ -89,8 +89,10 @@ def _fitted(result: Result, count: int, name: str, notes: Notes) -> Result:
     asked = result.codes == TRACKED
     if not np.isfinite(result.boxes[asked]).all() and _lacks_answers(result, asked):
         notes.add("frames without an answer (NaN), which have overlap 0", name)
-    if (result.boxes[asked][:, 2:] < 0).any():
-        notes.add("boxes with a negative width or height, which have overlap 0", name)
+    negative = asked & (result.boxes[:, 2:] < 0).any(1)
+    if negative.any():
+        notes.add("boxes with a negative width or height, which count as no answer", name)
+        result = replace(result, boxes=np.where(negative[:, None], np.nan, result.boxes))
     return result
 
 

@@ -110,6 +110,8 @@ def read_run(folder: Path) -> Run:
     if not (folder / "run.json").is_file():
         raise UserError(f"{folder} is no run: there is no file {folder / 'run.json'}")
     values = _read_json(folder / "run.json")
+    if not isinstance(values, dict):
+        raise UserError(f"{folder / 'run.json'} is no description of a run; delete {folder} and run again")
     results = {}
     for path in sorted((folder / "sequences").glob("*.json")):
         if not path.name.startswith("."):
@@ -122,8 +124,11 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_sequence(path: Path) -> SequenceResult:
+    content = _read_json(path)
     try:
-        return tuple(_from_json(values) for values in _read_json(path))
+        if not isinstance(content, list) or not content:
+            raise ValueError("it holds no result")
+        return tuple(_from_json(values) for values in content)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run again") from None
 

@@ -57,9 +57,12 @@ class Sequence:
         """Return a frame as [H, W, 3] uint8 BGR.
 
         Raises:
-            UserError: the file is no image.
+            UserError: there is no such file, or it is no image.
         """
-        image = read_image(self.paths[index])
+        try:
+            image = read_image(self.paths[index])
+        except OSError as error:
+            raise UserError(f"{self.paths[index]} cannot be read ({error.strerror or error})") from None
         if image is None:
             raise UserError(f"{self.paths[index]} is no image that can be read")
         return image

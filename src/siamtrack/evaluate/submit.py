@@ -29,7 +29,8 @@ def form_of(run: Run) -> str:
         form = "vot"
     if form is None:
         raise UserError(
-            f"nobody takes submissions of {run.protocol} on data set {run.dataset}; give --format {', '.join(FORMS)}"
+            f"no form is known for submissions of {run.protocol} on data set {run.dataset}; give --format, one of "
+            f"{', '.join(FORMS)}"
         )
     return form
 

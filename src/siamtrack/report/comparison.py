@@ -1,7 +1,7 @@
 """Several runs over one data set under one protocol, scored: what every part of a report is made from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import Path
 
@@ -58,13 +58,13 @@ def compare(runs: Sequence[Run], dataset: str | None = None, root: Path | None =
         root: where it is now, if not where the runs say.
 
     Raises:
-        UserError: two runs have one name, or they differ in data set, protocol or number of frames; nothing is
-            finished; the data set is not there or is another one.
+        UserError: two runs share the names of tracker and folder, or they differ in data set, protocol or number of
+            frames; nothing is finished; the data set is not there or is another one.
     """
-    _check_names(runs)
     for key in ("dataset", "protocol"):
-        _check_same(key, {run.tracker: getattr(run, key) for run in runs})
-    _check_same("frames", {run.tracker: run.facts.get("frames") for run in runs})
+        _check_same(key, {_place(run): getattr(run, key) for run in runs})
+    _check_same("frames", {_place(run): run.facts.get("frames") for run in runs})
+    runs = _named_apart(runs)
     protocol = PROTOCOLS.get(runs[0].protocol)
     if protocol is None:
         near = nearest(runs[0].protocol, PROTOCOLS)
@@ -115,15 +115,21 @@ def _place(run: Run) -> str:
     return str(run.folder or run.tracker)
 
 
-def _check_names(runs: Sequence[Run]) -> None:
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs; those of trackers of one name are called as their folders are."""
+    names = [run.tracker for run in runs]
+    apart = [
+        replace(run, tracker=run.folder.name) if names.count(run.tracker) > 1 and run.folder else run for run in runs
+    ]
     seen: dict[str, Run] = {}
-    for run in runs:
+    for run in apart:
         if run.tracker in seen:
             raise UserError(
                 f"two runs are of a tracker named {run.tracker!r}: {_place(seen[run.tracker])} and {_place(run)}; "
                 "leave one out, or change 'tracker' in the run.json of one"
             )
         seen[run.tracker] = run
+    return apart
 
 
 def _check_same(what: str, values: Mapping[str, object]) -> None:

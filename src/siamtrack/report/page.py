@@ -105,6 +105,8 @@ def _attribute_plot(comparison: Comparison) -> dict[str, Any] | None:
 def _speed(comparison: Comparison) -> dict[str, Any] | None:
     """Return the plot of speed against the first figure, None where no run has both."""
     names = figures(scores.mean for scores in comparison.scores)
+    if not names:
+        return None
     points = {
         i: (update_ms(run), scores.mean.get(names[0], nan))
         for i, (run, scores) in enumerate(zip(comparison.runs, comparison.scores, strict=True))

@@ -142,6 +142,8 @@ def check_objective(plan: Plan, name: str | None, make: Callable[[TrackingConfig
     shortest = min(plan.dataset.sequences, key=len).first(_LOOK)
     results = run_sequences(plan, make(plan.tracking), [shortest])
     figures = [name for name in _mean(plan, [shortest], results) if not lower_is_better(name, plan.protocol)]
+    if not figures:
+        raise UserError(f"{plan.protocol} gives no figure on {plan.dataset.name}: no frame counts, so nothing can rise")
     if name is None:
         return figures[0]
     if name not in figures:

@@ -114,12 +114,12 @@ def read_dataset(name: str, root: Path, only: tuple[str, ...] = (), frames: int 
         raise UserError(f"{root} is not {name.lower()}: {looks} (looked for {looked})")
     try:
         readable = reader.read(root)
+        missing = set(only) - set(readable)
+        if missing:
+            raise UserError(f"{root} has no sequence {min(missing)!r}{nearest(min(missing), readable)}")
+        chosen = [read().first(frames) for each, read in readable.items() if not only or each in only]
     except UserError as error:
         raise UserError(f"{error}; {looks}" if others else str(error)) from None
-    missing = set(only) - set(readable)
-    if missing:
-        raise UserError(f"{root} has no sequence {min(missing)!r}{nearest(min(missing), readable)}")
-    chosen = [read().first(frames) for each, read in readable.items() if not only or each in only]
     return Dataset(name.lower(), tuple(chosen), reader.protocol)
 
 

@@ -158,12 +158,11 @@ class _Reading:
         )
 
     def _look(self, sequence: Sequence, path: Path, entries: list[Entry], frames: range) -> None:
-        """Note the first box to compare it with the truth; without one, see whether the boxes fit the image."""
+        """Note the first box to compare it with the truth, and see whether the boxes fit the image."""
         first, truth = entries[0], sequence.boxes[frames[0]]
-        if isinstance(first, np.ndarray) and first.ndim == 1:
-            if np.isfinite(truth).all():
-                self.firsts.append(FirstBox(path, first, truth))
-        elif self._coordinates.corners is None:
+        if isinstance(first, np.ndarray) and first.ndim == 1 and np.isfinite(truth).all():
+            self.firsts.append(FirstBox(path, first, truth))
+        if self._coordinates.corners is None:
             boxes = np.array([entry for entry in entries if isinstance(entry, np.ndarray) and entry.ndim == 1])
             if len(boxes) and (boxes[:, 2:] > boxes[:, :2]).all(1).mean() > 0.95:  # else no need to read an image
                 if sequence.size is None:
@@ -194,6 +193,12 @@ class _Reading:
                 boxes[place], masks[place] = enclosing_box(moved), format_region(moved)
             elif entry.ndim == 1:
                 boxes[place] = self._coordinates.convert(entry)
+                if (boxes[place, 2:] < 0).any():
+                    shown = ",".join(f"{value:g}" for value in entry)
+                    raise UserError(
+                        f"{path} line {place + 1}, {shown}, has a negative width or height; expected x,y,w,h, or corners "
+                        "from left top to right bottom"
+                    )
             else:
                 if len(entry) > 4:
                     raise UserError(f"{path} line {place + 1} is a polygon of {len(entry)} corners, expected at most 4")

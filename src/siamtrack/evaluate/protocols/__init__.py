@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from siamtrack.errors import UserError
 from siamtrack.evaluate import running
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.follows import FollowsOne
@@ -23,6 +24,24 @@ class Protocol:
     """From the truth and a run to its scores. Sequences that the run lacks are left out and named in the notes."""
     join: Callable[[list[SequenceResult]], list[SequenceResult]] | None = None
     """From what it did for each object of a video to what that makes together, where objects exclude each other."""
+
+
+def check(dataset: Dataset, protocol: str) -> None:
+    """Check that a data set has what a protocol needs.
+
+    Raises:
+        UserError: it has not.
+    """
+    for sequence in dataset.sequences:
+        if protocol == "multi-start" and not sequence.anchors:
+            raise UserError(
+                f"sequence {sequence.name} of {dataset.name} has no anchors, which multi-start needs; choose another "
+                "protocol"
+            )
+        if protocol == "vos" and sequence.masks is None:
+            raise UserError(
+                f"sequence {sequence.name} of {dataset.name} has no masks, which vos needs; choose another protocol"
+            )
 
 
 PROTOCOLS: dict[str, Protocol] = {

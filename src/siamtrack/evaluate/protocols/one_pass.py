@@ -167,6 +167,9 @@ def score(dataset: Dataset, run: Run, counting: Counting = "visible") -> Scores:
         if not measured[0].total:
             notes.add("no frame counts, left out", sequence.name)
             continue
+        if not (visible(sequence.boxes) & ~started(results[0])).any():
+            notes.add("no truth but that of the start, left out", sequence.name)
+            continue
         drawn = [lines(frames) for frames in measured]
         found[sequence.name] = Lines(*(np.mean(curves, 0) for curves in zip(*drawn, strict=True)))
         sequences.append(sequence)
