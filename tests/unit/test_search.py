@@ -11,7 +11,6 @@ import pytest
 from siamtrack.config import validate
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset, read_dataset
-from siamtrack.evaluate.protocols import Protocol
 from siamtrack.evaluate.scores import Scores
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models import zoo
@@ -271,7 +270,7 @@ def test_an_unknown_objective_names_the_nearest(dataset, tmp_path):
 
 def test_a_figure_that_counts_failures_is_no_objective(dataset, tmp_path, monkeypatch):
     scores = Scores({"failures": 3.0, "accuracy": 0.5}, {})
-    monkeypatch.setitem(study.PROTOCOLS, "one-pass", Protocol(study.PROTOCOLS["one-pass"].run, lambda *_: scores))
+    monkeypatch.setitem(study.PROTOCOLS, "one-pass", replace(study.PROTOCOLS["one-pass"], score=lambda *_: scores))
     plan = make_plan(dataset, tmp_path)
     assert study.check_objective(plan, None, Drifting) == "accuracy"
     with pytest.raises(UserError, match="unknown objective 'failures'; one-pass gives accuracy to raise"):

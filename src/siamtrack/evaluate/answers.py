@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run, SequenceResult
@@ -85,7 +86,7 @@ def _fitted(result: Result, count: int, name: str, notes: Notes) -> Result:
     elif len(result) > count:
         notes.add("longer than the sequence, the frames after its end do not count", name)
     if len(result) != count:
-        result = _resized(result, count)
+        result = resized(result, count)
     asked = result.codes == TRACKED
     if not np.isfinite(result.boxes[asked]).all() and _lacks_answers(result, asked):
         notes.add("frames without an answer (NaN), which have overlap 0", name)
@@ -103,7 +104,7 @@ def _lacks_answers(result: Result, asked: NDArray[np.bool_]) -> bool:
     return bool((asked & ~there).any())
 
 
-def _resized(result: Result, count: int) -> Result:
+def resized(result: Result, count: int) -> Result:
     """Return a result cut or filled up to ``count`` frames."""
 
     def fit(values: NDArray[Any], filling: float) -> NDArray[Any]:
@@ -125,17 +126,21 @@ def regions(result: Result) -> list[Region] | NDArray[np.float64]:
     """Return the answers of T frames: polygons or masks where there are, else boxes; None or NaN without an answer."""
     if result.masks is None and result.polygons is None:
         return result.boxes
-    answers: list[Region] = []
-    for index in range(len(result)):
-        mask = None if result.masks is None else result.masks[index]
-        polygon = None if result.polygons is None else result.polygons[index]
-        if mask is not None:
-            answers.append(decode_mask(mask))
-        elif polygon is not None and np.isfinite(polygon).all():
-            answers.append(polygon)
-        else:
-            answers.append(result.boxes[index])
-    return answers
+    return [answer(result, index) for index in range(len(result))]
+
+
+def answer(result: Result, index: int) -> Region:
+    """Return the answer of one frame of a result: a mask or polygon where there is one, else the box; None or NaN
+    without an answer.
+    """
+    mask = None if result.masks is None else result.masks[index]
+    if mask is not None:
+        return decode_mask(mask)
+    if result.polygons is not None and np.isfinite(result.polygons[index]).all():
+        polygon: NDArray[np.float64] = result.polygons[index]
+        return polygon
+    box: Boxes = result.boxes[index]
+    return box
 
 
 def overlaps_of(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from siamtrack.evaluate.answers import Notes, matched, overlaps_of, started
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.results import FAILED, Run
+from siamtrack.evaluate.results import FAILED, Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
 
@@ -68,7 +68,7 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
         less = None if sequence.size is None else (sequence.size[0] - 1, sequence.size[1] - 1)
         counted, failed = [], []
         for result in results:
-            whole = overlaps_of(result, sequence, sequence.size)
+            whole = overlap(sequence, result)
             failed.append(result.codes == FAILED)
             for start in np.flatnonzero(started(result)):
                 whole[start : start + BURN_IN] = np.nan
@@ -113,6 +113,11 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
         {"eao": Curve(np.arange(1.0, len(curve) + 1), curve, "sequence length, frames", "expected overlap")},
         notes.sentences(),
     )
+
+
+def overlap(sequence: Sequence, result: Result) -> NDArray[np.float64]:
+    """Return the overlap inside the image in T frames of a result, NaN where it was started or stopped. Shape: [T]."""
+    return overlaps_of(result, sequence, sequence.size)
 
 
 def tagged(sequence: Sequence, tag: str | None) -> NDArray[np.bool_]:
