@@ -152,13 +152,53 @@ def overlaps_of(
     no truth.
     """
     order = frames_of(result)
-    if sequence.regions is None:
-        truth: list[Region] | NDArray[np.float64] = sequence.boxes[order]
-    else:
-        truth = [sequence.regions[index] for index in order.tolist()]
-    values = overlaps(regions(result), truth, bounds, convention)
+    everywhere = np.ones(len(result), bool)
+    values = _overlaps(result, sequence, everywhere, bounds, convention)
     values[np.isnan(values) & np.isfinite(sequence.boxes[order]).all(1)] = 0
     values[started(result) | stopped(result)] = np.nan
+    return values
+
+
+def overlaps_within(
+    result: Result, sequence: Sequence, bounds: Bounds, wider: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return :func:`overlaps_of` from those within wider bounds, which are the same in frames in which answer and truth
+    end a pixel inside ``bounds``.
+    """
+    if bounds is None:
+        return wider.copy()
+    if result.masks is not None or (sequence.regions is not None and sequence.polygons is None):
+        return overlaps_of(result, sequence, bounds)
+    boxes = result.boxes, sequence.boxes[frames_of(result)]
+    ends = [each[:, :2] + np.maximum(each[:, 2:], 0) for each in boxes]
+    if result.polygons is not None:
+        ends.append(result.polygons.max(1))
+    beyond = np.isfinite(wider) & np.any([(end + 1 > bounds).any(1) for end in ends], axis=0)
+    return np.where(beyond, np.nan_to_num(_overlaps(result, sequence, beyond, bounds, "pysot")), wider)
+
+
+def _overlaps(
+    result: Result, sequence: Sequence, where: NDArray[np.bool_], bounds: Bounds, convention: Convention
+) -> NDArray[np.float64]:
+    """Return the overlap of answer and truth in the frames ``where``, NaN in others and where one of them is missing.
+
+    Shapes: where [T], result [T].
+    """
+    values = np.full(len(result), np.nan)
+    order = frames_of(result)
+    turned: NDArray[np.bool_] = np.zeros(len(result), bool)
+    if result.polygons is not None:
+        turned = turned | np.isfinite(result.polygons).all((1, 2))
+    if result.masks is not None or (sequence.regions is not None and sequence.polygons is None):
+        answers = regions(result)
+        places = np.flatnonzero(where).tolist()
+        truth = [sequence.truth(index) for index in order[places].tolist()]
+        values[where] = overlaps([answers[index] for index in places], truth, bounds, convention)
+        return values
+    whole = sequence.boxes if sequence.polygons is None else sequence.polygons  # arrays are much faster than lists
+    for chosen, array in ((where & turned, result.polygons), (where & ~turned, result.boxes)):
+        if array is not None and chosen.any():
+            values[chosen] = overlaps(array[chosen], whole[order[chosen]], bounds, convention)
     return values
 
 

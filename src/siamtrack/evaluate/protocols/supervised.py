@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.evaluate.answers import Notes, matched, overlaps_of, started
+from siamtrack.evaluate.answers import Notes, matched, overlaps_of, overlaps_within, started
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.results import FAILED, Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
@@ -70,11 +70,12 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
         for result in results:
             whole = overlap(sequence, result)
             failed.append(result.codes == FAILED)
+            narrow = overlaps_within(result, sequence, less, whole)
             for start in np.flatnonzero(started(result)):
                 whole[start : start + BURN_IN] = np.nan
             counted.append(whole)
             lost = np.flatnonzero(result.codes == FAILED)
-            attempts.append(Attempt(sequence, overlaps_of(result, sequence, less), lost, 1 / len(results)))
+            attempts.append(Attempt(sequence, narrow, lost, 1 / len(results)))
         frame_overlaps[sequence.name] = np.mean(counted, 0)
         failures[sequence.name] = np.mean(failed, 0)
         sequences.append(sequence)
