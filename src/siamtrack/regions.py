@@ -36,7 +36,7 @@ Convention = Literal["pysot", "vot-toolkit"]
 _INSIDE_OUT = 0, -1
 """First and last column of a span without pixels."""
 _ROWS_AT_ONCE = 1 << 17
-_CONVEX_ROWS_AT_ONCE = 1 << 15
+_CONVEX_ROWS_AT_ONCE = 1 << 14
 _CONVEX_UP_TO = 1 << 14
 """Coordinates from which rounding might decide which of two edges is further inside."""
 
@@ -365,8 +365,8 @@ def _convex_stretches(
     last: NDArray[np.int64],
     convention: Convention,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the first and last column of the pixels of convex polygons in each line from ``tops`` to ``ends``, between
-    column 0 and ``last``; the last is before the first where there are none.
+    """Return the first column of the pixels of convex polygons and the one after the last, in each line from ``tops``
+    to ``ends``, between column 0 and ``last``; the second is not beyond the first where there are none.
 
     What :func:`_spans` says of convex polygons: the columns of the edges' lines that lie furthest inside.
 
@@ -387,20 +387,18 @@ def _convex_stretches(
     np.minimum(right, columns(sides[:, 1, 1]), out=right)
     np.trunc(left, out=left)
     np.trunc(right, out=right)
-    if convention == "pysot":
-        np.subtract(right, left == right, out=right)
+    right += left != right if convention == "pysot" else 1
     np.maximum(left, 0, out=left)
-    np.minimum(right, last[:, None], out=right)
+    np.minimum(right, last[:, None] + 1, out=right)
     begin = np.maximum(corners[..., 1].min(1) - tops, 0)[:, None]
     end = (np.minimum(corners[..., 1].max(1), ends) - tops)[:, None]
-    np.copyto(right, -1, where=(steps < begin) | (steps > end))
+    np.copyto(right, 0, where=(steps < begin) | (steps > end))
     return left, right
 
 
 def _filled_pixels(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the number of pixels in stretches [N, lines] from first to last column. Shape: [N]."""
+    """Return the number of pixels in stretches [N, lines] from the first column to before another. Shape: [N]."""
     width = right - left
-    width += 1
     np.maximum(width, 0, out=width)
     count: NDArray[np.int64] = width.sum(1).astype(np.int64)
     return count
