@@ -5,7 +5,9 @@
 
 The toolkit stays in its own environment. Three experiments (supervised, unsupervised, multi-start) run over two made-up
 sequences, one with boxes and one with polygons, in both of which the object jumps. Compared are the regions that the
-toolkit recorded with those of siamtrack's own runner, frame by frame, and accuracy, robustness and EAO of both.
+toolkit recorded with those of siamtrack's own runner, frame by frame, and accuracy, robustness and EAO of both. The
+figures of siamtrack's supervised protocol are PySOT's, so they are given twice: as they are, and by the toolkit's
+definitions (:func:`by_the_toolkit`) from siamtrack's overlaps.
 """
 
 import argparse
@@ -20,10 +22,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from siamtrack.evaluate.answers import overlaps_of, started
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.foreign import find_trackers, read_results
-from siamtrack.evaluate.protocols import PROTOCOLS
-from siamtrack.evaluate.results import TRACKED, Run
+from siamtrack.evaluate.protocols import PROTOCOLS, multistart, supervised
+from siamtrack.evaluate.results import FAILED, TRACKED, Run
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.tracker import Tracker
 
@@ -109,7 +112,6 @@ def run_toolkit(python: str, folder: Path) -> dict[str, Any]:
     (accuracy, failures, *_), (eao,), _ = (part[0] for part in found["baseline"])
     (multi_eao,), _, (multi_accuracy, robustness, *_) = (part[0] for part in found["multistart"])
     return {
-        "toolkit": report["toolkit"],
         "baseline": {"accuracy": accuracy, "failures": failures, "eao": eao},
         "multistart": {"accuracy": multi_accuracy, "robustness": robustness, "eao": multi_eao},
         "unsupervised": {"accuracy": found["unsupervised"][0][0][0]},
@@ -130,15 +132,65 @@ def compare(dataset: Dataset, results: Path) -> dict[str, Any]:
         ((name, layout),) = find_trackers(results, dataset, "vot", experiment).items()
         theirs = read_results(name, layout, dataset)
         assert theirs.protocol == protocol, f"{experiment} was read as {theirs.protocol}"
-        if protocol not in PROTOCOLS:
-            compared[experiment] = {"not compared": f"siamtrack has no protocol {protocol}"}
-            continue
         own = {each.name: PROTOCOLS[protocol].run(tracker, each, lambda: None) for each in dataset.sequences}
         ours = Run(name, dataset.name, protocol, own, {})
         compared[experiment] = _differences(dataset, theirs, ours)
-        scored = {whose: PROTOCOLS[protocol].score(dataset, run) for whose, run in (("read", theirs), ("run", ours))}
-        compared[experiment]["scores"] = {whose: dict(scores.mean) for whose, scores in scored.items()}
+        for whose, run in (("read", theirs), ("run", ours)):
+            compared[experiment][whose] = figures(dataset, run)
+            if protocol != "multi-start":
+                compared[experiment][f"{whose}, by the toolkit's definitions"] = by_the_toolkit(dataset, run)
     return compared
+
+
+def figures(dataset: Dataset, run: Run) -> dict[str, float]:
+    """Return siamtrack's figures, EAO over the lengths that the toolkit averages over."""
+    if run.protocol == "supervised":  # the toolkit counts lengths from 0 and takes the last too
+        mean = supervised.score(dataset, run, (LOW + 1, HIGH + 1)).mean
+        return {**mean, "failures": mean["lost_number"] / len(dataset.sequences)}
+    if run.protocol == "multi-start":  # its curve ends before HIGH
+        return dict(multistart.score(dataset, run, (LOW, HIGH)).mean)
+    return dict(PROTOCOLS[run.protocol].score(dataset, run).mean)
+
+
+def by_the_toolkit(dataset: Dataset, run: Run) -> dict[str, float]:
+    """Return accuracy, failures and EAO as the toolkit defines them, from siamtrack's overlaps.
+
+    Overlaps are vot-toolkit's, inside the whole image. accuracy: the mean over sequences, weighted by their lengths, of
+    the mean over repetitions of the mean overlap; in supervised experiments without 10 frames from each start on. eao:
+    as in siamtrack, but the curve ends with the longest stretch from a start to a failure or to the end of a sequence.
+    """
+    accuracies, failures, attempts, longest = [], [], [], 0
+    for sequence in dataset.sequences:
+        for result in run.results[sequence.name]:
+            overlap = overlaps_of(result, sequence, sequence.size, "vot-toolkit")
+            lost = np.flatnonzero(result.codes == FAILED)
+            attempts.append(supervised.Attempt(sequence, overlap.copy(), lost, 1.0))
+            for start in np.flatnonzero(started(result)):
+                longest = max(longest, min([*lost[lost > start], len(sequence)]) - start)
+                overlap[start : start + (supervised.BURN_IN if run.protocol == "supervised" else 1)] = np.nan
+            accuracies.append((np.nanmean(overlap), len(sequence)))
+            failures.append((len(lost), len(sequence)))
+    values, lengths = zip(*accuracies, strict=True)
+    found = {"accuracy": float(np.average(values, weights=lengths))}
+    if run.protocol == "supervised":
+        curve = supervised.expected_overlap(attempts)[:longest]
+        found["failures"] = float(np.average([count for count, _ in failures], weights=lengths))
+        found["eao"] = supervised.average(curve, (LOW + 1, HIGH + 1))
+    return found
+
+
+def table(outcome: Mapping[str, Any]) -> str:
+    """Return the figures that both have, a line each: the toolkit's, siamtrack's, and how far they are apart."""
+    lines = []
+    for experiment, theirs in outcome["toolkit"].items():
+        ours = outcome["siamtrack"][experiment]
+        for whose in (key for key in ours if key.startswith("r")):
+            for figure, value in theirs.items():
+                if figure in ours[whose]:
+                    mine = ours[whose][figure]
+                    title = f"{experiment} {figure}, {whose}"
+                    lines.append(f"{title:60} {value:.6f} {mine:.6f} {mine - value:+.6f}")
+    return "\n".join(lines)
 
 
 def _differences(dataset: Dataset, theirs: Run, ours: Run) -> dict[str, Any]:
@@ -172,6 +224,7 @@ def main() -> Mapping[str, Any]:
         outcome = {"toolkit": toolkit, "siamtrack": compare(dataset, folder / "workspace" / "results")}
     text = json.dumps(outcome, indent=1)
     print(text)
+    print(table(outcome))
     if options.out:
         options.out.write_text(text + "\n")
     return outcome

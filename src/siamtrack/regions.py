@@ -36,6 +36,9 @@ Convention = Literal["pysot", "vot-toolkit"]
 _INSIDE_OUT = 0, -1
 """First and last column of a span without pixels."""
 _ROWS_AT_ONCE = 1 << 17
+_CONVEX_ROWS_AT_ONCE = 1 << 14
+_CONVEX_UP_TO = 1 << 14
+"""Coordinates from which rounding might decide which of two edges is further inside."""
 
 
 def enclosing_box(region: Region) -> Boxes:
@@ -293,6 +296,22 @@ def _polygon_overlaps(a: _Shapes, b: _Shapes, bounds: Bounds, convention: Conven
     ends = np.minimum(last[:, 1], np.maximum(pixels_a[..., 1].max(1), pixels_b[..., 1].max(1)))
     rows = np.where(apart, 0, np.maximum(ends - tops + 1, 0))
     both, either = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    (convex_a, sides_a), (convex_b, sides_b) = _sides(pixels_a), _sides(pixels_b)
+    for pixels, is_box in ((pixels_a, is_box_a), (pixels_b, is_box_b)):
+        convex_a &= ~is_box | (pixels[:, 0] <= pixels[:, 2]).all(1)  # a box without a pixel has its corners inside out
+    convex = np.flatnonzero(convex_a & convex_b & (rows > 0))
+    convex = convex[np.argsort(rows[convex])]
+    for part in np.split(convex, np.flatnonzero(np.diff(np.cumsum(rows[convex]) // _CONVEX_ROWS_AT_ONCE)) + 1):
+        if len(part):
+            lines = tops[part], ends[part], last[part, 0]
+            areas = [
+                _convex_stretches(pixels[part], sides[part], *lines, convention)
+                for pixels, sides in ((pixels_a, sides_a), (pixels_b, sides_b))
+            ]
+            (left_a, right_a), (left_b, right_b) = areas
+            both[part] = _filled_pixels(np.maximum(left_a, left_b), np.minimum(right_a, right_b))
+            either[part] = sum(_filled_pixels(*area) for area in areas) - both[part]
+    rows[convex] = 0  # the others line by line
     chunks = np.flatnonzero(np.diff(np.cumsum(rows) // _ROWS_AT_ONCE)) + 1
     for part in np.split(np.arange(len(rows)), chunks):
         pair = np.repeat(part, rows[part])
@@ -312,6 +331,79 @@ def _polygon_overlaps(a: _Shapes, b: _Shapes, bounds: Bounds, convention: Conven
     return _ratio(both, either, apart, convention)
 
 
+def _sides(corners: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which polygons are convex, have 4 corners and at most two edges on the left and two on the right; and
+    these edges.
+
+    Shapes: corners [N, K, 2]; result [N], and [N, left or right, 2, x and y of the start, rise, run], where one edge is
+    there twice if it is the only one of its side.
+    """
+    if corners.shape[1] != 4:
+        return np.zeros(len(corners), bool), np.zeros((len(corners), 2, 2, 4))
+    edges = np.roll(corners, -1, 1) - corners
+    following = np.roll(edges, -1, 1)
+    turns = np.sign(edges[..., 0] * following[..., 1] - edges[..., 1] * following[..., 0])
+    usable = (turns == turns[:, :1]).all(1) & (turns[:, 0] != 0) & (np.abs(corners).max((1, 2)) < _CONVEX_UP_TO)
+    back = np.roll(corners, 1, 1) - corners  # edges are followed as in _spans
+    values = np.concatenate([corners, back[..., ::-1]], 2).astype(np.float64)
+    sides = []
+    for side in (1, -1):
+        on = back[..., 1] * turns[:, :1] * side > 0
+        count = on.sum(1)
+        order = np.argsort(~on, 1, kind="stable")[:, :2]
+        order[:, 1] = np.where(count == 1, order[:, 0], order[:, 1])
+        sides.append(np.take_along_axis(values, order[..., None], 1))
+        usable &= (count == 1) | (count == 2)
+    return usable, np.stack(sides, 1)
+
+
+def _convex_stretches(
+    corners: NDArray[np.int64],
+    sides: NDArray[np.float64],
+    tops: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    last: NDArray[np.int64],
+    convention: Convention,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the first column of the pixels of convex polygons and the one after the last, in each line from ``tops``
+    to ``ends``, between column 0 and ``last``; the second is not beyond the first where there are none.
+
+    What :func:`_spans` says of convex polygons: the columns of the edges' lines that lie furthest inside.
+
+    Shapes: corners [N, 4, 2], sides as by :func:`_sides`, others [N]; result [N, most lines] each.
+    """
+    steps = np.arange(int((ends - tops).max()) + 1, dtype=np.float64)
+
+    def columns(edge: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y, rise, run = (edge[:, index : index + 1] for index in range(4))
+        at = (tops[:, None] - y) + steps
+        at /= rise
+        at *= run
+        at += x
+        return at
+
+    left, right = columns(sides[:, 0, 0]), columns(sides[:, 1, 0])
+    np.maximum(left, columns(sides[:, 0, 1]), out=left)
+    np.minimum(right, columns(sides[:, 1, 1]), out=right)
+    np.trunc(left, out=left)
+    np.trunc(right, out=right)
+    right += left != right if convention == "pysot" else 1
+    np.maximum(left, 0, out=left)
+    np.minimum(right, last[:, None] + 1, out=right)
+    begin = np.maximum(corners[..., 1].min(1) - tops, 0)[:, None]
+    end = (np.minimum(corners[..., 1].max(1), ends) - tops)[:, None]
+    np.copyto(right, 0, where=(steps < begin) | (steps > end))
+    return left, right
+
+
+def _filled_pixels(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the number of pixels in stretches [N, lines] from the first column to before another. Shape: [N]."""
+    width = right - left
+    np.maximum(width, 0, out=width)
+    count: NDArray[np.int64] = width.sum(1).astype(np.int64)
+    return count
+
+
 def _corners(shapes: _Shapes, convention: Convention) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the corners [N, K, 2] of polygons and boxes, the last one repeated up to the most, and which are boxes.
 
@@ -319,6 +411,8 @@ def _corners(shapes: _Shapes, convention: Convention) -> tuple[NDArray[np.float6
     """
     if isinstance(shapes, np.ndarray) and shapes.ndim == 3:
         return shapes, np.zeros(len(shapes), bool)
+    if isinstance(shapes, np.ndarray):
+        shapes = [*shapes]
     is_box = np.array([shape.ndim == 1 for shape in shapes])
     corners = np.empty((len(shapes), max(4, *(len(shape) for shape in shapes)), 2))
     for index in np.flatnonzero(~is_box):

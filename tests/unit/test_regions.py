@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from siamtrack import regions
 from siamtrack.errors import UserError
 from siamtrack.regions import Mask, decode_mask, encode_mask, format_region, overlap, overlaps, parse_region
 
@@ -69,6 +70,25 @@ def test_nothing_has_no_overlap():
     assert np.isnan(overlap(np.full(4, np.nan), box))
     assert overlap(box, np.array([40.0, 40, 10, 10])) == 0
     np.testing.assert_array_equal(np.isnan(overlaps([box, None], [box, box])), [False, True])
+
+
+@pytest.mark.parametrize("convention", ["pysot", "vot-toolkit"])
+def test_convex_polygons_are_filled_as_line_by_line(convention, monkeypatch):
+    generator = np.random.default_rng(5)
+    angle = generator.uniform(0, 7, (2000, 1, 1))
+    corners = generator.uniform(0.2, 12, (2000, 1, 2)) * [[-1, -1], [1, -1], [1, 1], [-1, 1]]
+    turned = (
+        corners * np.cos(angle) + corners[..., ::-1] * [-1, 1] * np.sin(angle) + generator.uniform(0, 40, (2000, 1, 2))
+    )
+    turned[::2] = turned[::2, ::-1]  # the other way round
+    anything = generator.uniform(-5, 45, (2000, 4, 2))
+    boxes = generator.uniform(0, 20, (2000, 4))
+    for other in (np.roll(turned, 1, 0), anything, boxes):
+        for bounds in (None, (40, 30)):
+            fast = overlaps(turned, other, bounds, convention)
+            with monkeypatch.context() as patch:
+                patch.setattr(regions, "_CONVEX_UP_TO", 0)
+                np.testing.assert_array_equal(fast, overlaps(turned, other, bounds, convention))
 
 
 def test_arrays_and_lists_are_the_same():

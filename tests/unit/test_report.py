@@ -18,11 +18,11 @@ from siamtrack.evaluate.datasets import Dataset, read_dataset
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run
 from siamtrack.evaluate.scores import Curve, Scores, lower_is_better
 from siamtrack.evaluate.sequences import Sequence
-from siamtrack.regions import Mask
+from siamtrack.regions import Mask, encode_mask, overlap
 from siamtrack.report import curves, tables
 from siamtrack.report import page as page_module
 from siamtrack.report.comparison import Comparison, compare, read_runs, update_ms
-from siamtrack.report.frames import corners_of, outlines_of, picture, track, worst_moments
+from siamtrack.report.frames import corners_of, outlines_of, picture, track, truth_of, worst_moments
 from siamtrack.report.page import figure_of_curve, render
 from siamtrack.report.tables import BEST, SECOND
 
@@ -301,8 +301,8 @@ def test_track_follows_starts_directions_and_codes():
     view = track(truth, (forward, backward))
     np.testing.assert_allclose(view.mean, [1, 0.5, 0.25, 0.5, 1, nan])
     assert view.failures.tolist() == [2]
-    np.testing.assert_array_equal(view.outline(2), corners_of(BOX + [99, 0, 0, 0]))  # of the start that did worst
-    assert view.outline(5) is None
+    np.testing.assert_array_equal(view.outlines(2)[0], corners_of(BOX + [99, 0, 0, 0]))  # of the start that did worst
+    assert view.outlines(5) == []
 
 
 def test_track_ignores_frames_without_truth_and_beyond_the_end():
@@ -310,6 +310,9 @@ def test_track_ignores_frames_without_truth_and_beyond_the_end():
     boxes[1] = np.nan
     truth = replace(sequence(count=3), boxes=boxes)
     np.testing.assert_allclose(track(truth, (result([BOX] * 5),)).overlaps, [[1, np.nan, 1]])
+    beyond = result([BOX] * 5, start=4, backward=True)
+    np.testing.assert_array_equal(track(truth, (beyond,)).overlaps, [[np.nan] * 3])
+    assert track(truth, (beyond,)).outlines(0) == []
 
 
 def test_repeated_answers_of_a_realtime_run_count():
@@ -321,8 +324,39 @@ def test_polygons_are_the_outline_where_there_are_some():
     polygon = np.array([[0, 0], [5, 1], [4, 6], [-1, 5.0]])
     one = result([BOX, BOX], polygons=np.stack([np.full((4, 2), np.nan), polygon]))
     view = track(sequence(count=2), (one,))
-    np.testing.assert_array_equal(view.outline(0), corners_of(BOX))
-    np.testing.assert_array_equal(view.outline(1), polygon)
+    np.testing.assert_array_equal(view.outlines(0)[0], corners_of(BOX))
+    np.testing.assert_array_equal(view.outlines(1)[0], polygon)
+
+
+def test_overlap_over_time_is_the_protocols_own():
+    turned = np.array([[30, 20], [50, 40], [30, 60], [10, 40.0]])
+    truth = sequence(count=4, regions=(turned,) * 4, size=(100, 100))
+    nothing = np.full((4, 2), np.nan)
+    one = result([BOX] * 4, [STARTED, TRACKED, FAILED, TRACKED], polygons=np.stack([turned, turned, nothing, nothing]))
+    of_boxes = track(truth, (one,)).overlaps[0]
+    assert of_boxes[1] == 1
+    own = track(truth, (one,), "supervised").overlaps[0]
+    np.testing.assert_allclose(own, [np.nan, 1, 0, overlap(turned, BOX, (100, 100))])
+    assert own[3] < 0.6
+    backward = replace(one, start=3, backward=True)
+    np.testing.assert_allclose(
+        track(truth, (backward,), "multi-start").overlaps[0],
+        [overlap(turned, BOX, (100, 100), "vot-toolkit"), 0, 1, np.nan],
+    )
+
+
+def test_masks_are_compared_with_label_images_and_drawn(tmp_path):
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 10:30], labels[0:5, 0:5] = 2, 1
+    cv2.imwrite(str(tmp_path / "0.png"), labels)
+    truth = sequence(count=3, masks=(tmp_path / "0.png", None, tmp_path / "0.png"), object_number=2, size=(80, 60))
+    half = encode_mask(Mask(10, 20, np.ones((20, 10), bool)))
+    view = track(truth, (result([BOX] * 3, masks=(None, half, half)),), "vos")
+    np.testing.assert_allclose(view.overlaps[0], [np.nan, np.nan, 0.5])
+    (drawn_half,), (drawn_truth,) = view.outlines(2), outlines_of(truth_of(truth, 2))
+    np.testing.assert_array_equal([drawn_half.min(0), drawn_half.max(0)], [[10.5, 20.5], [19.5, 39.5]])
+    np.testing.assert_array_equal([drawn_truth.min(0), drawn_truth.max(0)], [[10.5, 20.5], [29.5, 39.5]])
+    np.testing.assert_array_equal(outlines_of(truth_of(truth, 1))[0], corners_of(BOX))
 
 
 def test_worst_moments_take_turns_and_keep_apart():

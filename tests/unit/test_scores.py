@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from siamtrack.errors import UserError
+from siamtrack.evaluate.answers import overlaps_of, overlaps_within
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.protocols import PROTOCOLS, got10k, longterm, multistart, one_pass, supervised, vos
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, Result, Run
@@ -124,6 +125,28 @@ def test_got10k_leaves_out_the_first_and_unseen_frames():
     scores = got10k.score(Dataset("d", (sequence,)), run(a=result(boxes)))
     assert scores.mean["ao"] == pytest.approx((7 + 1 / 3) / 8)
     assert scores.mean["sr50"] == scores.mean["msr50"] == 7 / 8
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_narrower_image_changes_only_what_ends_at_its_border(turned):
+    generator = np.random.default_rng(6)
+    truth = generator.uniform((100, 60, 20, 20), (190, 140, 60, 60), (400, 4))
+    answers = truth + generator.normal(0, 5, (400, 4))
+    truth[7], answers[9] = np.nan, np.nan
+    regions, polygons = None, None
+    if turned:
+        shape = np.array([[0, 0.2], [0.8, 0], [1, 0.8], [0.2, 1]])
+        corners = [each[:, None, :2] + shape * each[:, None, 2:] for each in (truth, answers)]
+        regions, polygons = tuple(None if np.isnan(each).any() else each for each in corners[0]), corners[1]
+    sequence = Sequence("a", (Path("x.jpg"),) * 400, truth, regions, size=SIZE)
+    one = result(answers, polygons=polygons)
+    whole = overlaps_of(one, sequence, SIZE)
+    less = SIZE[0] - 1, SIZE[1] - 1
+    own = overlaps_of(one, sequence, less)
+    np.testing.assert_array_equal(overlaps_within(one, sequence, less, whole), own)
+    assert 0.1 < (own != whole).mean() < 0.9
+    one_by_one = [overlap(a, b, less) for a, b in zip(polygons if turned else answers, regions or truth, strict=True)]
+    np.testing.assert_array_equal(own[10:], one_by_one[10:])
 
 
 def test_failures_and_their_neighbours():

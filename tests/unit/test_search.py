@@ -11,7 +11,6 @@ import pytest
 from siamtrack.config import validate
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset, read_dataset
-from siamtrack.evaluate.protocols import Protocol
 from siamtrack.evaluate.scores import Scores
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models import zoo
@@ -271,11 +270,42 @@ def test_an_unknown_objective_names_the_nearest(dataset, tmp_path):
 
 def test_a_figure_that_counts_failures_is_no_objective(dataset, tmp_path, monkeypatch):
     scores = Scores({"failures": 3.0, "accuracy": 0.5}, {})
-    monkeypatch.setitem(study.PROTOCOLS, "one-pass", Protocol(study.PROTOCOLS["one-pass"].run, lambda *_: scores))
+    monkeypatch.setitem(study.PROTOCOLS, "one-pass", replace(study.PROTOCOLS["one-pass"], score=lambda *_: scores))
     plan = make_plan(dataset, tmp_path)
     assert study.check_objective(plan, None, Drifting) == "accuracy"
     with pytest.raises(UserError, match="unknown objective 'failures'; one-pass gives accuracy to raise"):
         study.check_objective(plan, "failures", Drifting)
+
+
+def test_a_figure_that_only_a_whole_set_has(dataset, tmp_path, monkeypatch):
+    own = study.PROTOCOLS["one-pass"]
+
+    def score(data, run):
+        """Return AUC as another figure, which takes 7 sequences, as EAO takes long ones."""
+        value = own.score(data, run).mean["auc"]
+        return Scores({"whole": value if len(data.sequences) >= 7 else math.nan}, {})
+
+    monkeypatch.setitem(study.PROTOCOLS, "one-pass", replace(own, score=score))
+    plan = make_plan(dataset, tmp_path, trials=6)
+    plan = replace(plan, objective=study.check_objective(plan, "whole", Drifting))
+    assert len(plan.held) < 7 <= len(plan.searched)
+    run(plan)
+    trials, found = conclude(plan)
+    assert found.stopped == 0
+    assert all(not trial.intermediate_values for trial in trials)
+    assert found.searched.best > found.searched.own
+    assert math.isnan(found.held.best)
+    outcome.write_outcome(plan, trials, found, zoo.load("siamrpnpp_lite"), "siamrpnpp_lite")
+    written = json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+    assert written["held"] == {
+        "sequences": len(plan.held),
+        "own": None,
+        "best": None,
+        "better": 0,
+        "worse": 0,
+        "p": None,
+    }
+    assert written["searched"]["best"] == found.searched.best
 
 
 # --- frames and batches

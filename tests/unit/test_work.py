@@ -78,7 +78,9 @@ def test_stopping_drops_the_sequence_under_way(sequences, tmp_path):
 
 
 def test_the_objects_of_a_video_are_one_job(sequences, tmp_path, monkeypatch):
-    monkeypatch.setitem(PROTOCOLS, "objects", Protocol(running.one_object, one_pass.score, running.separate))
+    monkeypatch.setitem(
+        PROTOCOLS, "objects", Protocol(running.one_object, one_pass.score, one_pass.overlap, running.separate)
+    )
     one = replace(sequences[0], name="video/1", masks=(None, None))
     two = replace(one, name="video/2", boxes=one.boxes + [5, 0, 0, 0])
     jobs = work.plan({tmp_path / "x": Still}, [one, *sequences, two], "objects")

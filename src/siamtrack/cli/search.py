@@ -211,14 +211,20 @@ def _print(plan: "Plan", found: "Outcome", began: int) -> None:
     table = Table(*(Column(each, justify="right", no_wrap=True) for each in (plan.objective, *columns)), box=box.SIMPLE)
     for name, gain in (("searched on", found.searched), ("held out", found.held)):
         p = "" if math.isnan(gain.p) else f"{gain.p:.3f}"
-        numbers = f"{gain.own:.4f}", f"{gain.best:.4f}", f"{gain.best - gain.own:+.4f}"
+        values = (gain.own, ".4f"), (gain.best, ".4f"), (gain.best - gain.own, "+.4f")
+        numbers = ("" if math.isnan(value) else format(value, form) for value, form in values)
         table.add_row(name, str(gain.sequences), *numbers, str(gain.better), str(gain.worse), p)
     Console().print(table)
     if found.best == {parameter.key: parameter.own for parameter in plan.parameters}:
         print("no trial was better than the preset's own values")
         return
     gain = found.held
-    if gain.best <= gain.own:
+    if math.isnan(gain.best - gain.own):
+        print(
+            f"{plan.objective} is not a number on the {gain.sequences} sequences that were not searched on, so whether "
+            "the gain carries over is not known; hold out more and longer ones"
+        )
+    elif gain.best <= gain.own:
         print("the gain does not carry over to sequences that were not searched on: the search over-fitted")
     elif not gain.p < _CHANCE:
         print("the gain on sequences that were not searched on may be chance; hold out more of them to know")

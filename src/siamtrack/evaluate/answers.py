@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run, SequenceResult
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.regions import Bounds, Convention, Region, decode_mask, overlaps
+from siamtrack.video.image import read_image
 
 NAMED = 5
 """How many sequences a note names."""
@@ -85,7 +89,7 @@ def _fitted(result: Result, count: int, name: str, notes: Notes) -> Result:
     elif len(result) > count:
         notes.add("longer than the sequence, the frames after its end do not count", name)
     if len(result) != count:
-        result = _resized(result, count)
+        result = resized(result, count)
     asked = result.codes == TRACKED
     if not np.isfinite(result.boxes[asked]).all() and _lacks_answers(result, asked):
         notes.add("frames without an answer (NaN), which have overlap 0", name)
@@ -105,7 +109,7 @@ def _lacks_answers(result: Result, asked: NDArray[np.bool_]) -> bool:
     return bool((asked & ~there).any())
 
 
-def _resized(result: Result, count: int) -> Result:
+def resized(result: Result, count: int) -> Result:
     """Return a result cut or filled up to ``count`` frames."""
 
     def fit(values: NDArray[Any], filling: float) -> NDArray[Any]:
@@ -123,21 +127,40 @@ def _resized(result: Result, count: int) -> Result:
     )
 
 
+def sized(sequence: Sequence) -> Sequence:
+    """Return the sequence with the size of its frames, read off the first where the data set does not say it."""
+    return sequence if sequence.size else replace(sequence, size=_size(sequence.paths[0]))
+
+
+@lru_cache(maxsize=10_000)
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return width and height of an image, None if it cannot be read."""
+    try:
+        image = read_image(path)
+    except OSError:
+        return None
+    return None if image is None else (image.shape[1], image.shape[0])
+
+
 def regions(result: Result) -> list[Region] | NDArray[np.float64]:
     """Return the answers of T frames: polygons or masks where there are, else boxes; None or NaN without an answer."""
     if result.masks is None and result.polygons is None:
         return result.boxes
-    answers: list[Region] = []
-    for index in range(len(result)):
-        mask = None if result.masks is None else result.masks[index]
-        polygon = None if result.polygons is None else result.polygons[index]
-        if mask is not None:
-            answers.append(decode_mask(mask))
-        elif polygon is not None and np.isfinite(polygon).all():
-            answers.append(polygon)
-        else:
-            answers.append(result.boxes[index])
-    return answers
+    return [answer(result, index) for index in range(len(result))]
+
+
+def answer(result: Result, index: int) -> Region:
+    """Return the answer of one frame of a result: a mask or polygon where there is one, else the box; None or NaN
+    without an answer.
+    """
+    mask = None if result.masks is None else result.masks[index]
+    if mask is not None:
+        return decode_mask(mask)
+    if result.polygons is not None and np.isfinite(result.polygons[index]).all():
+        polygon: NDArray[np.float64] = result.polygons[index]
+        return polygon
+    box: Boxes = result.boxes[index]
+    return box
 
 
 def overlaps_of(
@@ -149,13 +172,53 @@ def overlaps_of(
     no truth.
     """
     order = frames_of(result)
-    if sequence.regions is None:
-        truth: list[Region] | NDArray[np.float64] = sequence.boxes[order]
-    else:
-        truth = [sequence.regions[index] for index in order.tolist()]
-    values = overlaps(regions(result), truth, bounds, convention)
+    everywhere = np.ones(len(result), bool)
+    values = _overlaps(result, sequence, everywhere, bounds, convention)
     values[np.isnan(values) & np.isfinite(sequence.boxes[order]).all(1)] = 0
     values[started(result) | stopped(result)] = np.nan
+    return values
+
+
+def overlaps_within(
+    result: Result, sequence: Sequence, bounds: Bounds, wider: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return :func:`overlaps_of` from those within wider bounds, which are the same in frames in which answer and truth
+    end a pixel inside ``bounds``.
+    """
+    if bounds is None:
+        return wider.copy()
+    if result.masks is not None or (sequence.regions is not None and sequence.polygons is None):
+        return overlaps_of(result, sequence, bounds)
+    boxes = result.boxes, sequence.boxes[frames_of(result)]
+    ends = [each[:, :2] + np.maximum(each[:, 2:], 0) for each in boxes]
+    if result.polygons is not None:
+        ends.append(result.polygons.max(1))
+    beyond = np.isfinite(wider) & np.any([(end + 1 > bounds).any(1) for end in ends], axis=0)
+    return np.where(beyond, np.nan_to_num(_overlaps(result, sequence, beyond, bounds, "pysot")), wider)
+
+
+def _overlaps(
+    result: Result, sequence: Sequence, where: NDArray[np.bool_], bounds: Bounds, convention: Convention
+) -> NDArray[np.float64]:
+    """Return the overlap of answer and truth in the frames ``where``, NaN in others and where one of them is missing.
+
+    Shapes: where [T], result [T].
+    """
+    values = np.full(len(result), np.nan)
+    order = frames_of(result)
+    turned: NDArray[np.bool_] = np.zeros(len(result), bool)
+    if result.polygons is not None:
+        turned = turned | np.isfinite(result.polygons).all((1, 2))
+    if result.masks is not None or (sequence.regions is not None and sequence.polygons is None):
+        answers = regions(result)
+        places = np.flatnonzero(where).tolist()
+        truth = [sequence.truth(index) for index in order[places].tolist()]
+        values[where] = overlaps([answers[index] for index in places], truth, bounds, convention)
+        return values
+    whole = sequence.boxes if sequence.polygons is None else sequence.polygons  # arrays are much faster than lists
+    for chosen, array in ((where & turned, result.polygons), (where & ~turned, result.boxes)):
+        if array is not None and chosen.any():
+            values[chosen] = overlaps(array[chosen], whole[order[chosen]], bounds, convention)
     return values
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -66,6 +67,16 @@ class Sequence:
         if image is None:
             raise UserError(f"{self.paths[index]} is no image that can be read")
         return image
+
+    @cached_property
+    def polygons(self) -> NDArray[np.float64] | None:
+        """[T, 4, 2] the regions as one array, NaN for None; None where they are not all polygons of 4 corners."""
+        if self.regions is None or not all(
+            region is None or (isinstance(region, np.ndarray) and region.shape == (4, 2)) for region in self.regions
+        ):
+            return None
+        nothing = np.full((4, 2), np.nan)
+        return np.array([nothing if region is None else region for region in self.regions]).reshape(-1, 4, 2)
 
     def truth(self, index: int) -> Region:
         """Return the region of the object in a frame, None where there is none."""

@@ -8,11 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.boxes import Boxes, iou
+from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
-from siamtrack.evaluate.results import FAILED, SKIPPED, SequenceResult
+from siamtrack.evaluate.answers import answer, frames_of, resized
+from siamtrack.evaluate.protocols import PROTOCOLS
+from siamtrack.evaluate.protocols.vos import object_in
+from siamtrack.evaluate.results import FAILED, SKIPPED, Result, SequenceResult
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.regions import Mask, Region, enclosing_box
+from siamtrack.video.image import read_labels
 
 PICTURE_WIDTH = 360
 
@@ -22,11 +26,9 @@ class Track:
     """What a tracker answered in each of T frames of a sequence, over its R starts or repetitions."""
 
     overlaps: NDArray[np.float64]
-    """[R, T] overlap of the box with the truth's; NaN where it was not asked or there is no truth."""
-    boxes: Boxes
-    """[R, T, 4] in pixels, NaN where there is none."""
-    polygons: NDArray[np.float64] | None
-    """[R, T, 4, 2] in pixels, NaN where there is none; None from trackers of boxes."""
+    """[R, T] the overlap that the protocol scores, 0 where it stopped the tracker; NaN where there is none."""
+    results: SequenceResult
+    """R results, none beyond the sequence."""
     failures: NDArray[np.int64]
     """Frames in which the protocol stopped it, once each."""
 
@@ -41,36 +43,49 @@ class Track:
         """Return which start did worst in a frame; any if none has an overlap there."""
         return int(np.argmin(np.where(np.isfinite(self.overlaps[:, frame]), self.overlaps[:, frame], np.inf)))
 
-    def outline(self, frame: int) -> NDArray[np.float64] | None:
-        """Return the corners [K, 2] of the answer in a frame of the start that did worst, None if there is none."""
-        start = self.worst(frame)
-        if self.polygons is not None and np.isfinite(self.polygons[start, frame]).all():
-            corners: NDArray[np.float64] = self.polygons[start, frame]
-            return corners
-        box = self.boxes[start, frame]
-        return corners_of(box) if np.isfinite(box).all() else None
+    def outlines(self, frame: int) -> list[NDArray[np.float64]]:
+        """Return the outlines [K, 2] of the answer in a frame of the start that did worst, none if there is none."""
+        result = self.results[self.worst(frame)]
+        (places,) = np.nonzero(frames_of(result) == frame)
+        return outlines_of(answer(result, int(places[0]))) if len(places) else []
 
 
-def track(sequence: Sequence, results: SequenceResult) -> Track:
-    """Return what a tracker answered, frame by frame; what lies outside the sequence is dropped."""
+def track(sequence: Sequence, results: SequenceResult, protocol: str = "one-pass") -> Track:
+    """Return what a tracker answered, frame by frame; what lies outside the sequence is dropped.
+
+    Raises:
+        UserError: a label image cannot be read.
+    """
     count = len(sequence)
-    boxes = np.full((len(results), count, 4), np.nan)
-    asked = np.zeros((len(results), count), bool)
-    turned = any(result.polygons is not None for result in results)
-    polygons = np.full((len(results), count, 4, 2), np.nan) if turned else None
+    inside = tuple(resized(result, _frames_inside(result, count)) for result in results)
+    overlaps = np.full((len(inside), count), np.nan)
     failures: set[int] = set()
-    for row, result in enumerate(results):
-        frames: NDArray[np.int64] = result.start + np.arange(len(result)) * (-1 if result.backward else 1)
-        inside: NDArray[np.bool_] = (frames >= 0) & (frames < count)
-        at = frames[inside]
-        boxes[row, at] = result.boxes[inside]
+    for row, result in enumerate(inside):
+        frames = frames_of(result)
         answered = np.all(np.isfinite(result.boxes), axis=1)
-        asked[row, at] = ((result.codes != SKIPPED) | answered)[inside]
-        if polygons is not None and result.polygons is not None:
-            polygons[row, at] = result.polygons[inside]
-        failures |= set(frames[inside & (result.codes == FAILED)].tolist())
-    overlaps = np.where(asked & present(sequence), iou(boxes, sequence.boxes), np.nan)
-    return Track(overlaps, boxes, polygons, np.array(sorted(failures), np.int64))
+        asked = ((result.codes != SKIPPED) | answered) & present(sequence)[frames]
+        values = PROTOCOLS[protocol].overlap(sequence, result)
+        values[result.codes == FAILED] = 0
+        overlaps[row, frames] = np.where(asked, values, np.nan)
+        failures |= set(frames[result.codes == FAILED].tolist())
+    return Track(overlaps, inside, np.array(sorted(failures), np.int64))
+
+
+def _frames_inside(result: Result, count: int) -> int:
+    """Return how many frames of a result lie in a sequence of ``count``."""
+    if result.start >= count:
+        return 0
+    return min(len(result), result.start + 1 if result.backward else count - result.start)
+
+
+def truth_of(sequence: Sequence, frame: int) -> Region:
+    """Return the truth in a frame: of its label image if there is one.
+
+    Raises:
+        UserError: the label image cannot be read.
+    """
+    path = sequence.masks and sequence.masks[frame]
+    return Mask(0, 0, object_in(sequence, read_labels(path))) if path else sequence.truth(frame)
 
 
 def present(sequence: Sequence) -> NDArray[np.bool_]:

@@ -145,7 +145,11 @@ def _sections(
     """Return what the page says of each sequence that a tracker finished, and notes on pictures left out."""
     sequences = [s for s in comparison.dataset.sequences if any(s.name in run.results for run in comparison.runs)]
     tracks = [
-        {i: views.track(s, run.results[s.name]) for i, run in enumerate(comparison.runs) if run.results.get(s.name)}
+        {
+            i: views.track(s, run.results[s.name], comparison.protocol)
+            for i, run in enumerate(comparison.runs)
+            if run.results.get(s.name)
+        }
         for s in sequences
     ]
     means = [_mean_overlap(each) for each in tracks]
@@ -204,9 +208,9 @@ def _sections(
 
 def _moment(sequence: Sequence, frame: int, tracks: dict[int, views.Track]) -> dict[str, Any] | None:
     """Return a picture of a frame with the truth and a view a tracker, None if the frame cannot be read."""
-    truth = views.outlines_of(sequence.truth(frame))
-    found = {i: one.outline(frame) for i, one in tracks.items()}
-    picture = views.picture(sequence, frame, [*truth, *(each for each in found.values() if each is not None)])
+    truth = views.outlines_of(views.truth_of(sequence, frame))
+    found = {i: one.outlines(frame) for i, one in tracks.items()}
+    picture = views.picture(sequence, frame, [*truth, *(outline for each in found.values() for outline in each)])
     if picture is None:
         return None
     return {
@@ -216,7 +220,7 @@ def _moment(sequence: Sequence, frame: int, tracks: dict[int, views.Track]) -> d
         "views": [
             {
                 "tracker": i,
-                "points": None if each is None else picture.points(each),
+                "points": [picture.points(outline) for outline in each],
                 "overlap": _text(float(tracks[i].overlaps[tracks[i].worst(frame), frame]), 2),
             }
             for i, each in found.items()

@@ -34,7 +34,7 @@ class Gain:
 
     sequences: int
     own: float
-    """The objective with the preset's own parameters."""
+    """The objective with the preset's own parameters; NaN if it is not a number on these sequences."""
     best: float
     """The objective with the best parameters."""
     better: int
@@ -172,7 +172,7 @@ def write_outcome(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, prese
     result, best, plot = folder / "result.json", folder / "best.yaml", folder / "importance.png"
     values = asdict(outcome)
     for side in ("searched", "held"):
-        values[side]["p"] = None if math.isnan(values[side]["p"]) else values[side]["p"]
+        values[side] = {key: None if math.isnan(value) else value for key, value in values[side].items()}
     files.write_text(result, json.dumps({"objective": plan.objective, **values}, indent=1) + "\n")
     tuned = Preset(preset.name, override(preset.values, settings(outcome.best)), str(best))
     note = "".join(

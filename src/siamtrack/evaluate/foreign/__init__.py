@@ -196,8 +196,8 @@ class _Reading:
                 if (boxes[place, 2:] < 0).any():
                     shown = ",".join(f"{value:g}" for value in entry)
                     raise UserError(
-                        f"{path} line {place + 1}, {shown}, has a negative width or height; expected x,y,w,h, or corners "
-                        "from left top to right bottom"
+                        f"{path} line {place + 1}, {shown}, has a negative width or height; expected x,y,w,h, or "
+                        "corners from left top to right bottom"
                     )
             else:
                 if len(entry) > 4:

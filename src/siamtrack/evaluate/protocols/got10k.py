@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes, iou
-from siamtrack.evaluate.answers import Notes, by_attribute, matched
+from siamtrack.evaluate.answers import Notes, by_attribute, frames_of, matched, sized
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.protocols.one_pass import above, visible
-from siamtrack.evaluate.results import Run
+from siamtrack.evaluate.results import Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
 
@@ -35,6 +35,7 @@ def score(dataset: Dataset, run: Run) -> Scores:
     for sequence, results in matched(dataset, run, notes):
         chosen = visible(sequence.boxes) if sequence.counts is None else sequence.counts.copy()
         chosen[:1] = False
+        sequence = sized(sequence)
         if sequence.size is None:
             notes.add("the size of the images is not known, boxes are not cut at their border", sequence.name)
         if not chosen.any():
@@ -65,6 +66,13 @@ def score(dataset: Dataset, run: Run) -> Scores:
     success = above(pooled, THRESHOLDS) / len(pooled)
     curves = {"success": Curve(THRESHOLDS, success, "overlap threshold", "success")}
     return Scores(mean, figures, attributes, curves, notes.sentences())
+
+
+def overlap(sequence: Sequence, result: Result) -> NDArray[np.float64]:
+    """Return the overlap in T frames of a result, NaN where there is no truth. Shape: [T]."""
+    truth = sequence.boxes[frames_of(result)]
+    values = iou(_cut(result.boxes, sequence.size), _cut(truth, sequence.size))
+    return np.where(visible(truth), values, np.nan)
 
 
 def _figures(overlaps: NDArray[np.float64]) -> dict[str, float]:

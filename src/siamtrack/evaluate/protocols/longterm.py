@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.evaluate.answers import Notes, matched, overlaps_of, started
+from siamtrack.evaluate.answers import Notes, matched, sized, started
 from siamtrack.evaluate.datasets import Dataset
+from siamtrack.evaluate.protocols.supervised import overlap
 from siamtrack.evaluate.results import Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
@@ -47,10 +48,11 @@ def score(dataset: Dataset, run: Run) -> Scores:
     sequences: list[Sequence] = []
     labelled: dict[str, list[Frames]] = {}
     for sequence, results in matched(dataset, run, notes):
+        sequence = sized(sequence)
         if sequence.size is None:
             notes.add("the size of the images is not known, what lies outside counts", sequence.name)
         together = Frames(
-            np.nan_to_num(np.concatenate([overlaps_of(result, sequence, sequence.size) for result in results])),
+            np.nan_to_num(np.concatenate([overlap(sequence, result) for result in results])),
             np.concatenate([np.where(started(result), np.nan, result.scores) for result in results]),
             np.tile(np.isfinite(sequence.boxes).all(axis=1), len(results)),
         )

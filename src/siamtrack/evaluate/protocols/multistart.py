@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.evaluate.answers import Notes, frames_of, matched, overlaps_of, regions, started
+from siamtrack.evaluate.answers import Notes, answer, frames_of, matched, overlaps_of, sized, started
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.results import Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
@@ -60,6 +60,7 @@ def score(
     for sequence, results in matched(dataset, run, notes, _length):
         if {anchor if anchor >= 0 else ~anchor for anchor in sequence.anchors} - {result.start for result in results}:
             notes.add("no result from some anchors, which do not count", sequence.name)
+        sequence = sized(sequence)
         if sequence.size is None:
             notes.add("the size of the images is not known, what lies outside counts", sequence.name)
         attempts[sequence.name] = [_attempt(result, sequence, convention) for result in results]
@@ -68,8 +69,15 @@ def score(
             those = [a._replace(flags=flags[order]) for a, order in zip(attempts[sequence.name], orders, strict=True)]
             tagged.setdefault(tag, {})[sequence.name] = those
     curve = expected_overlap([attempt for each in attempts.values() for attempt in each])
-    if len(curve) < interval[1]:
-        notes.say(f"no result is as long as the interval of EAO, {interval[0]} to {interval[1]}, which is cut")
+    if len(curve) <= interval[0]:
+        notes.say(
+            f"EAO cannot be computed: its interval is {interval[0]} to {interval[1]} frames, and no run is as long"
+        )
+    elif len(curve) < interval[1]:
+        notes.say(
+            f"EAO is over {interval[0]} to {len(curve)} frames instead of to {interval[1]}: no run is as long, so it cannot "
+            "be compared with published values"
+        )
     chosen = curve[interval[0] : interval[1]]
     eao = float(chosen.mean()) if len(chosen) else np.nan
     return Scores(
@@ -91,15 +99,25 @@ def expected_overlap(attempts: list[Attempt]) -> NDArray[np.float64]:
     longest = max(len(attempt.overlap) for attempt in attempts)
     after = np.arange(longest)
     total, count = np.zeros(longest), np.zeros(longest)
-    for overlap, progress, _ in attempts:
+    for values, progress, _ in attempts:
         row = np.zeros(longest)
-        row[1:progress] = overlap[1:progress]
-        failed = progress < len(overlap)
-        known = (after < len(overlap)) | failed
-        frames = np.where(after < len(overlap), after, after - 1)
+        row[1:progress] = values[1:progress]
+        failed = progress < len(values)
+        known = (after < len(values)) | failed
+        frames = np.where(after < len(values), after, after - 1)
         total += known * np.cumsum(row) / np.maximum(frames, 1)
         count += known
     return total / count
+
+
+def overlap(sequence: Sequence, result: Result, convention: Convention = "vot-toolkit") -> NDArray[np.float64]:
+    """Return the overlap inside the image in T frames of a result, NaN where it was started; where there is nothing to
+    find, 1 if nothing was found. Shape: [T].
+    """
+    values = overlaps_of(result, sequence, sequence.size, convention)
+    for index in np.flatnonzero(~np.isfinite(sequence.boxes[frames_of(result)]).all(1)).tolist():
+        values[index] = not np.isfinite(enclosing_box(answer(result, index))).all()
+    return values
 
 
 def _length(sequence: Sequence, result: Result) -> int:
@@ -107,28 +125,25 @@ def _length(sequence: Sequence, result: Result) -> int:
 
 
 def _attempt(result: Result, sequence: Sequence, convention: Convention) -> Attempt:
-    overlap = overlaps_of(result, sequence, sequence.size, convention)
+    values = overlap(sequence, result, convention)
+    values[started(result)] = 0
     there = np.isfinite(sequence.boxes[frames_of(result)]).all(1)
-    answers = regions(result)
-    for index in np.flatnonzero(~there).tolist():  # nothing to find: right if nothing was found
-        overlap[index] = not np.isfinite(enclosing_box(answers[index])).all()
-    overlap[started(result)] = 0
-    lost = np.cumsum(np.concatenate([[0], (overlap <= FAILED_AT) & there & ~started(result)]))
+    lost = np.cumsum(np.concatenate([[0], (values <= FAILED_AT) & there & ~started(result)]))
     failures = np.flatnonzero(lost[GRACE:] - lost[:-GRACE] == GRACE)
-    progress = int(failures[0]) if len(failures) else len(overlap)
-    return Attempt(overlap, progress, np.ones(len(overlap), bool))
+    progress = int(failures[0]) if len(failures) else len(values)
+    return Attempt(values, progress, np.ones(len(values), bool))
 
 
 def _figures(attempts: Mapping[str, list[Attempt]], lengths: Mapping[str, int]) -> dict[str, float]:
-    overlap, before, shares = 0.0, 0, []
+    total, before, shares = 0.0, 0, []
     for name, each in attempts.items():
         frames = sum(int(attempt.flags.sum()) for attempt in each)
         progress = sum(int(attempt.flags[: attempt.progress].sum()) for attempt in each)
-        overlap += sum(float((attempt.overlap * attempt.flags)[: attempt.progress].sum()) for attempt in each)
+        total += sum(float((attempt.overlap * attempt.flags)[: attempt.progress].sum()) for attempt in each)
         before += progress
         if frames:
             shares.append((progress / frames, lengths[name]))
     return {
-        "accuracy": overlap / before if before else np.nan,
+        "accuracy": total / before if before else np.nan,
         "robustness": sum(share * length for share, length in shares) / max(sum(length for _, length in shares), 1),
     }

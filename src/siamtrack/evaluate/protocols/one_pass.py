@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes, centers, iou
-from siamtrack.evaluate.answers import Notes, by_attribute, matched, mean_of, started
+from siamtrack.evaluate.answers import Notes, by_attribute, frames_of, matched, mean_of, started
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.results import Run
+from siamtrack.evaluate.results import Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
 
@@ -97,6 +97,18 @@ def measure(predicted: Boxes, truth: Boxes, counts: NDArray[np.bool_] | None, co
     return Frames(overlap, distance, norm_distance, total)
 
 
+def overlap(sequence: Sequence, result: Result) -> NDArray[np.float64]:
+    """Return the overlap in T frames of a result, NaN where there is no truth. Shape: [T]."""
+    order = frames_of(result)
+    truth = sequence.boxes[order]
+    return np.where(visible(truth), _overlap(_boxes(result, sequence), truth), np.nan)
+
+
+def _boxes(result: Result, sequence: Sequence) -> Boxes:
+    """Return the boxes of the T frames of a result, the truth where it was started."""
+    return np.where(started(result)[:, None], sequence.boxes[frames_of(result)], result.boxes)
+
+
 def _overlap(predicted: Boxes, truth: Boxes) -> NDArray[np.float64]:
     """Return overlaps of at most 1, which rounding would exceed where the boxes are the same."""
     return np.minimum(iou(predicted, truth), 1)
@@ -159,7 +171,7 @@ def score(dataset: Dataset, run: Run, counting: Counting = "visible") -> Scores:
     for sequence, results in matched(dataset, run, notes):
         measured = []
         for result in results:
-            boxes = np.where(started(result)[:, None], sequence.boxes, result.boxes)
+            boxes = _boxes(result, sequence)
             measured.append(measure(boxes, sequence.boxes, sequence.counts, counting))
             for label, flags in sequence.labels.items():
                 counts = flags if sequence.counts is None else flags & sequence.counts

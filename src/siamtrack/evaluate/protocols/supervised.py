@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.evaluate.answers import Notes, matched, overlaps_of, started
+from siamtrack.evaluate.answers import Notes, matched, overlaps_of, overlaps_within, sized, started
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.results import FAILED, Run
+from siamtrack.evaluate.results import FAILED, Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
 
@@ -63,18 +63,20 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
     attempts: list[Attempt] = []
     sequences: list[Sequence] = []
     for sequence, results in matched(dataset, run, notes):
+        sequence = sized(sequence)
         if sequence.size is None:
             notes.add("the size of the images is not known, what lies outside counts", sequence.name)
         less = None if sequence.size is None else (sequence.size[0] - 1, sequence.size[1] - 1)
         counted, failed = [], []
         for result in results:
-            whole = overlaps_of(result, sequence, sequence.size)
+            whole = overlap(sequence, result)
             failed.append(result.codes == FAILED)
+            narrow = overlaps_within(result, sequence, less, whole)
             for start in np.flatnonzero(started(result)):
                 whole[start : start + BURN_IN] = np.nan
             counted.append(whole)
             lost = np.flatnonzero(result.codes == FAILED)
-            attempts.append(Attempt(sequence, overlaps_of(result, sequence, less), lost, 1 / len(results)))
+            attempts.append(Attempt(sequence, narrow, lost, 1 / len(results)))
         frame_overlaps[sequence.name] = np.mean(counted, 0)
         failures[sequence.name] = np.mean(failed, 0)
         sequences.append(sequence)
@@ -99,6 +101,16 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
 
     tags = sorted({name for sequence in sequences for name in sequence.labels})
     curve = expected_overlap(attempts)
+    known = interval[0] - 1 + np.flatnonzero(np.isfinite(curve[interval[0] - 1 : interval[1]]))
+    if not len(known):
+        notes.say(
+            f"EAO cannot be computed: its interval is {interval[0]} to {interval[1]} frames, and no run is as long"
+        )
+    elif known[-1] + 1 < interval[1]:
+        notes.say(
+            f"EAO is over lengths {interval[0]} to {known[-1] + 1} instead of to {interval[1]}: no run is as long, so it "
+            "cannot be compared with published values"
+        )
     return Scores(
         figures(None),
         {
@@ -113,6 +125,11 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
         {"eao": Curve(np.arange(1.0, len(curve) + 1), curve, "sequence length, frames", "expected overlap")},
         notes.sentences(),
     )
+
+
+def overlap(sequence: Sequence, result: Result) -> NDArray[np.float64]:
+    """Return the overlap inside the image in T frames of a result, NaN where it was started or stopped. Shape: [T]."""
+    return overlaps_of(result, sequence, sequence.size)
 
 
 def tagged(sequence: Sequence, tag: str | None) -> NDArray[np.bool_]:

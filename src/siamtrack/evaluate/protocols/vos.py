@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamtrack.errors import UserError
-from siamtrack.evaluate.answers import Notes, by_attribute, matched, mean_of, started
+from siamtrack.evaluate.answers import Notes, by_attribute, frames_of, matched, mean_of, started
 from siamtrack.evaluate.datasets import Dataset
-from siamtrack.evaluate.results import Run
+from siamtrack.evaluate.results import Result, Run
 from siamtrack.evaluate.scores import Curve, Scores
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.regions import decode_mask
@@ -23,6 +23,7 @@ NEAR = 0.008
 """How far contours may be apart, as a share of the image's diagonal, rounded up to pixels."""
 RECALL_AT = 0.5
 QUARTERS = 4
+_remembered = lru_cache(maxsize=100)(read_labels)  # several objects and trackers need the same
 
 
 def score(dataset: Dataset, run: Run) -> Scores:
@@ -95,15 +96,42 @@ def _compare(
     code: str | None, path: Path | None, sequence: Sequence, read: Callable[[Path | None], NDArray[np.uint8]]
 ) -> tuple[float, float]:
     """Return J and F of a mask as run-length code and an object in a label image."""
-    labels = read(path)
-    truth = labels > 0 if sequence.object_number == 255 else labels == sequence.object_number
+    found, truth = _masks(code, path, sequence, read)
+    return region(found, truth), contour(found, truth)
+
+
+def overlap(sequence: Sequence, result: Result) -> NDArray[np.float64]:
+    """Return J in T frames of a result, NaN in those of a start and without a label image. Shape: [T].
+
+    Raises:
+        UserError: a label image cannot be read.
+    """
+    values = np.full(len(result), np.nan)
+    codes = result.masks or (None,) * len(result)
+    for index, frame in enumerate(frames_of(result).tolist()):
+        path = sequence.masks and sequence.masks[frame]
+        if path and not started(result)[index]:
+            values[index] = region(*_masks(codes[index], path, sequence, _remembered))
+    return values
+
+
+def object_in(sequence: Sequence, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the pixels of a sequence's object in a label image. Shapes: [H, W]."""
+    return labels > 0 if sequence.object_number == 255 else labels == sequence.object_number
+
+
+def _masks(
+    code: str | None, path: Path | None, sequence: Sequence, read: Callable[[Path | None], NDArray[np.uint8]]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the pixels of a mask as run-length code and of an object in a label image, [H, W] each."""
+    truth = object_in(sequence, read(path))
     found = np.zeros(truth.shape, bool)
     if code is not None:
         x, y, pixels = decode_mask(code)
         left, top = max(-x, 0), max(-y, 0)
         inside = found[max(y, 0) : max(y + pixels.shape[0], 0), max(x, 0) : max(x + pixels.shape[1], 0)]
         inside |= pixels[top : top + inside.shape[0], left : left + inside.shape[1]]
-    return region(found, truth), contour(found, truth)
+    return found, truth
 
 
 def region(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
