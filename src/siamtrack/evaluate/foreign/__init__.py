@@ -11,7 +11,13 @@ from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate.datasets import Dataset
 from siamtrack.evaluate.foreign import lines
-from siamtrack.evaluate.foreign.coordinates import Coordinates, FirstBox, check_first_boxes, looks_like_corners
+from siamtrack.evaluate.foreign.coordinates import (
+    CLOSE,
+    Coordinates,
+    FirstBox,
+    check_first_boxes,
+    looks_like_corners,
+)
 from siamtrack.evaluate.foreign.layouts import EXPERIMENTS, FORMATS, Layout, find_layout
 from siamtrack.evaluate.foreign.lines import Entry, read_entries, read_numbers
 from siamtrack.evaluate.results import FAILED, SKIPPED, STARTED, TRACKED, Result, Run, SequenceResult
@@ -160,9 +166,11 @@ class _Reading:
     def _look(self, sequence: Sequence, path: Path, entries: list[Entry], frames: range) -> None:
         """Note the first box to compare it with the truth, and see whether the boxes fit the image."""
         first, truth = entries[0], sequence.boxes[frames[0]]
-        if isinstance(first, np.ndarray) and first.ndim == 1 and np.isfinite(truth).all():
+        has_first = isinstance(first, np.ndarray) and first.ndim == 1 and bool(np.isfinite(truth).all())
+        if has_first:
             self.firsts.append(FirstBox(path, first, truth))
-        if self._coordinates.corners is None:
+        # Tools may write the given box first as it was given, whatever the others are.
+        if self._coordinates.corners is None and (not has_first or np.allclose(first, truth, atol=CLOSE)):
             boxes = np.array([entry for entry in entries if isinstance(entry, np.ndarray) and entry.ndim == 1])
             if len(boxes) and (boxes[:, 2:] > boxes[:, :2]).all(1).mean() > 0.95:  # else no need to read an image
                 if sequence.size is None:

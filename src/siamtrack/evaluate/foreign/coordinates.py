@@ -11,7 +11,7 @@ from siamtrack.boxes import Boxes, iou
 from siamtrack.errors import UserError
 
 Corners = Literal["inclusive", "exclusive"]
-_CLOSE = 0.05
+CLOSE = 0.05
 """Pixels within which two numbers are the same; tools round to 2 decimals and more."""
 
 
@@ -91,7 +91,7 @@ def _corners(first: FirstBox) -> Corners | None:
     for start in (0, 1):
         for form, less in (("exclusive", 0), ("inclusive", 1)):
             corners = np.array([x, y, x + w - less, y + h - less]) + start
-            if np.abs(first.found - corners).max() < _CLOSE and np.abs(corners[2:] - (w, h)).max() > 1 + _CLOSE:
+            if np.abs(first.found - corners).max() < CLOSE and np.abs(corners[2:] - (w, h)).max() > 1 + CLOSE:
                 return "inclusive" if form == "inclusive" else "exclusive"
     return None
 
@@ -100,7 +100,7 @@ def _shift(first: FirstBox, told: Coordinates) -> int | None:
     """Return by how much, 0 or 1, both x and y are greater than the truth's; None for anything else."""
     difference = Coordinates(None, told.corners).convert(first.found) - first.truth
     for shift in (0, 1):
-        if np.abs(difference - (shift, shift, 0, 0)).max() < _CLOSE:
+        if np.abs(difference - (shift, shift, 0, 0)).max() < CLOSE:
             return shift
     return None
 

@@ -70,13 +70,11 @@ def score(
             tagged.setdefault(tag, {})[sequence.name] = those
     curve = expected_overlap([attempt for each in attempts.values() for attempt in each])
     if len(curve) <= interval[0]:
-        notes.say(
-            f"EAO cannot be computed: its interval is {interval[0]} to {interval[1]} frames, and no run is as long"
-        )
+        notes.say(f"EAO cannot be computed: no run is as long as its interval, {interval[0]} to {interval[1]} frames")
     elif len(curve) < interval[1]:
         notes.say(
-            f"EAO is over {interval[0]} to {len(curve)} frames instead of to {interval[1]}: no run is as long, so it cannot "
-            "be compared with published values"
+            f"EAO is over {interval[0]} to {len(curve)} frames instead of to {interval[1]}: no run is as long, so it "
+            "cannot be compared with published values"
         )
     chosen = curve[interval[0] : interval[1]]
     eao = float(chosen.mean()) if len(chosen) else np.nan

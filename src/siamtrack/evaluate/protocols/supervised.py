@@ -103,12 +103,10 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
     curve = expected_overlap(attempts)
     known = interval[0] - 1 + np.flatnonzero(np.isfinite(curve[interval[0] - 1 : interval[1]]))
     if not len(known):
-        notes.say(
-            f"EAO cannot be computed: its interval is {interval[0]} to {interval[1]} frames, and no run is as long"
-        )
+        notes.say(f"EAO cannot be computed: no run is as long as its interval, {interval[0]} to {interval[1]} frames")
     elif known[-1] + 1 < interval[1]:
         notes.say(
-            f"EAO is over lengths {interval[0]} to {known[-1] + 1} instead of to {interval[1]}: no run is as long, so it "
+            f"EAO is over {interval[0]} to {known[-1] + 1} frames instead of to {interval[1]}: no run is as long, so it "
             "cannot be compared with published values"
         )
     return Scores(
