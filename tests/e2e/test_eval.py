@@ -180,6 +180,17 @@ def test_a_worker_that_is_killed_takes_its_sequence_only(folder):
     assert len(written(run)) == 4
 
 
+def test_what_nothing_is_known_of_is_run_but_not_scored(folder, tmp_path):
+    shutil.copytree(folder / "set" / "b", tmp_path / "set" / "b")
+    truth = tmp_path / "set" / "b" / "groundtruth.txt"
+    first, *others = truth.read_text().splitlines()
+    truth.write_text("\n".join([first, *["nan,nan,nan,nan"] * len(others)]) + "\n")
+    done = evaluate("--dataset", "set", folder=tmp_path)
+    assert "no truth but that of the start, left out: b" in done.stdout
+    assert "nothing can be scored here" in " ".join(done.stdout.split())
+    assert (tmp_path / "results" / "set" / "siamrpnpp_lite" / "sequences" / "b.json").is_file()
+
+
 def test_realtime_drops_frames(folder):
     """At a million frames a second, every frame comes too early once the grace is spent."""
     evaluate("--dataset", "set", "--sequence", "b", "--realtime", "1e6", folder=folder)
@@ -198,11 +209,15 @@ def test_realtime_drops_frames(folder):
         (["--dataset", "set", "--protocol", "onepass"], "unknown protocol 'onepass'; did you mean 'one-pass'?"),
         (["--dataset", "set", "--sequence", "z"], "has no sequence 'z'"),
         (["--dataset", "set", "--json", "no/s.json"], "there is no folder no"),
+        (["--dataset", "set", "--protocol", "vos"], "has no masks, which vos needs"),
+        (["--dataset", "set", "--protocol", "multi-start"], "has no anchors, which multi-start needs"),
+        (["--dataset", "set", "--out", "a.json"], "--json FILE writes the scores"),
         (["--dataset", "set", "--cluster", "127.0.0.1:1"], " cluster "),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said, folder):
-    done = evaluate(*arguments, "--out", "bad", folder=folder, code=2)
+    done = evaluate("--out", "bad", *arguments, folder=folder, code=2)
+    assert not (folder / "bad").exists() or "--cluster" in arguments
     assert said in " ".join(done.stderr.split())
     assert len(done.stderr.splitlines()) <= 2
 

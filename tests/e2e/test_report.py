@@ -122,10 +122,21 @@ def test_missing_images_are_not_fatal(square, tmp_path):
     assert "data:image/jpeg" in text
 
 
+def test_runs_of_one_tracker_are_called_as_their_folders(runs, sequences, tmp_path):
+    write(runs / "a-again", sequences, tracker="a", pixels=2)
+    done = siamtrack(runs, "--format", "csv", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "a-again" in done.stdout
+    done = siamtrack(runs, runs / "a", folder=tmp_path)
+    assert done.returncode == 2
+    assert "two runs are of a tracker named 'a'" in done.stderr
+    done = siamtrack(runs, "--out", "report.pdf", folder=tmp_path)
+    assert "report.pdf: the name must end in .html, .md, .tex, .csv" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tracker": "a"}, "two runs are of a tracker named 'a'"),
         ({"dataset": "other"}, "differ in dataset"),
         ({"protocol": "long-term"}, "differ in protocol"),
     ],

@@ -250,6 +250,22 @@ def test_corners_are_said_not_guessed(tmp_path, dataset, form, less, start):
     np.testing.assert_allclose(run.results["Walking"][0].boxes, boxes)
 
 
+def test_a_given_first_box_hides_no_corners(tmp_path, dataset):
+    boxes = moved("Walking")
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+    write(tmp_path / "t", {"Walking.txt": text(np.concatenate([boxes[:1], corners[1:]]))})
+    with pytest.raises(UserError, match="none would if they were corners"):
+        read(tmp_path / "t", dataset)
+
+
+def test_negative_sizes_are_refused(tmp_path, dataset):
+    boxes = moved("Walking")
+    boxes[3] = [70, 60, -10, -20]
+    write(tmp_path / "t", {"Walking.txt": text(boxes)})
+    with pytest.raises(UserError, match="Walking.txt line 4, 70,60,-10,-20, has a negative width or height"):
+        read(tmp_path / "t", dataset)
+
+
 def test_counting_from_one_is_said_not_guessed(tmp_path, dataset):
     write(tmp_path / "t", {f"{name}.txt": text(moved(name) + [1, 1, 0, 0]) for name in TRUTH})
     with pytest.raises(UserError, match=r"off by exactly 1,1 \(so in 2 of 2 files\).*--one-based, or --zero-based"):

@@ -75,6 +75,33 @@ def test_what_does_not_fit_is_noted(name):
         PROTOCOLS[name].score(Dataset("d", tuple(sequences)), run(other=result(boxes)))
 
 
+def test_boxes_of_negative_size_are_no_answers():
+    sequence = moving(40)
+    swapped = np.concatenate([sequence.boxes[:, :2] + sequence.boxes[:, 2:], -sequence.boxes[:, 2:]], 1)
+    for name in ("one-pass", "supervised", "long-term", "got10k"):
+        scores = PROTOCOLS[name].score(Dataset("d", (sequence,)), run(a=result(swapped, np.ones(40))))
+        figure = {"supervised": "accuracy", "long-term": "recall", "got10k": "ao"}.get(name, "precision")
+        assert scores.mean[figure] <= 1 / 40
+        assert "negative width or height, which count as no answer: a" in "; ".join(scores.notes)
+
+
+def test_a_truth_that_is_given_away_scores_nothing():
+    sequence = moving(40)
+    sequence.boxes[1:] = np.nan
+    scores = one_pass.score(Dataset("d", (sequence,)), run(a=result(np.ones((40, 4)))))
+    assert not scores.mean
+    assert "no truth but that of the start, left out: a" in scores.notes
+
+
+@pytest.mark.parametrize(("protocol", "name"), [(supervised, "vot2018"), (multistart, "vot2022")])
+def test_an_interval_of_eao_that_is_not_reached_is_noted(protocol, name):
+    for frames, said in ((40, "EAO cannot be computed"), (130, "so it cannot be compared with published values")):
+        sequence = moving(frames, anchors=(0,))
+        scores = protocol.score(Dataset(name, (sequence,)), run(a=result(sequence.boxes)))
+        assert said in "; ".join(scores.notes)
+        assert np.isnan(scores.mean["eao"]) == (frames == 40)
+
+
 def test_frames_without_an_answer_have_overlap_0():
     sequence = moving(40)
     scores = one_pass.score(Dataset("d", (sequence,)), run(a=result(sequence.boxes[:10])))

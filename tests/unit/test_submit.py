@@ -110,7 +110,7 @@ def test_what_cannot_be_submitted_is_refused(tmp_path, sequences):
     out = tmp_path / "a.zip"
     with pytest.raises(UserError, match="sequence a has no box in frame 1 .the tracker found nothing"):
         write_submission(run(results={"a": (result([BOXES[0], NOTHING]),)}), "got10k", out)
-    with pytest.raises(UserError, match="nobody takes submissions of one-pass on data set folder; give --format"):
+    with pytest.raises(UserError, match="no form is known .* one-pass on data set folder; give --format"):
         form_of(run("folder", "one-pass"))
     with pytest.raises(UserError, match="unknown format 'got-10k'; did you mean 'got10k'"):
         write_submission(run(), "got-10k", out)

@@ -181,7 +181,7 @@ def _report(data: Dataset, runs: list[Run], json_file: Path | None) -> int:
     if leading is None:
         for sentence in (
             *notes,
-            "there is nothing to score: no frame counts; 'siamtrack submit' writes archives of runs",
+            "nothing can be scored here; 'siamtrack submit' writes archives for the servers",
         ):
             print(f"note: {sentence}")
         return len(common)

@@ -166,12 +166,13 @@ class _Reading:
     def _look(self, sequence: Sequence, path: Path, entries: list[Entry], frames: range) -> None:
         """Note the first box to compare it with the truth, and see whether the boxes fit the image."""
         first, truth = entries[0], sequence.boxes[frames[0]]
-        has_first = isinstance(first, np.ndarray) and first.ndim == 1 and bool(np.isfinite(truth).all())
-        if has_first:
+        if isinstance(first, np.ndarray) and first.ndim == 1 and np.isfinite(truth).all():
             self.firsts.append(FirstBox(path, first, truth))
-        # Tools may write the given box first as it was given, whatever the others are.
-        if self._coordinates.corners is None and (not has_first or np.allclose(first, truth, atol=CLOSE)):
-            boxes = np.array([entry for entry in entries if isinstance(entry, np.ndarray) and entry.ndim == 1])
+            if not np.allclose(first, truth, atol=CLOSE):
+                return
+            # It is the given box, which tools write as it was given, whatever the others are.
+        if self._coordinates.corners is None:
+            boxes = np.array([entry for entry in entries[1:] if isinstance(entry, np.ndarray) and entry.ndim == 1])
             if len(boxes) and (boxes[:, 2:] > boxes[:, :2]).all(1).mean() > 0.95:  # else no need to read an image
                 if sequence.size is None:
                     height, width = sequence.frame(0).shape[:2]

@@ -106,8 +106,8 @@ def score(dataset: Dataset, run: Run, interval: tuple[int, int] | None = None) -
         notes.say(f"EAO cannot be computed: no run is as long as its interval, {interval[0]} to {interval[1]} frames")
     elif known[-1] + 1 < interval[1]:
         notes.say(
-            f"EAO is over {interval[0]} to {known[-1] + 1} frames instead of to {interval[1]}: no run is as long, so it "
-            "cannot be compared with published values"
+            f"EAO is over {interval[0]} to {known[-1] + 1} frames instead of to {interval[1]}: no run is as long, so "
+            "it cannot be compared with published values"
         )
     return Scores(
         figures(None),
