@@ -259,7 +259,8 @@ def test_vot_supervised(tmp_path):
     write(folder / "sequence", "name=bag", "channels.color=color/%08d.jpg", "width=320", "height=240")
     write(folder / "occlusion.tag", 0, 1)
     write(folder / "camera_motion.label", 1, 1, 1)
-    vot_sequence(tmp_path, "ball", *["1,2,3,4"] * 3, color=False)
+    other = vot_sequence(tmp_path, "ball", *["1,2,3,4"] * 3, color=False)
+    cv2.imwrite(str(other / "00000001.jpg"), np.zeros((30, 40, 3), np.uint8))
     bag, ball = read_dataset("vot2018", tmp_path).sequences
     assert bag.regions[0].tolist() == [[10, 20], [40, 20], [40, 60], [10, 60]]
     assert bag.truth(2) is None
@@ -268,7 +269,7 @@ def test_vot_supervised(tmp_path):
     assert bag.labels["camera_motion"].all()
     assert (bag.size, bag.anchors) == ((320, 240), ())
     assert bag.paths[0] == folder / "color" / "00000001.jpg"
-    assert (ball.regions, ball.paths[0].parent.name) == (None, "ball")
+    assert (ball.regions, ball.paths[0].parent.name, ball.size) == (None, "ball", (40, 30))
     assert {READERS[f"vot{year}"].protocol for year in range(2013, 2020)} == {"supervised"}
 
 

@@ -13,6 +13,7 @@ from siamtrack.evaluate.datasets import layout
 from siamtrack.evaluate.datasets.layout import Readable
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.regions import Mask, Region, enclosing_box, parse_region
+from siamtrack.video.image import read_image
 
 MULTI_START = 2020
 """Since this year the truth is masks and trackers start at anchors."""
@@ -72,7 +73,6 @@ def _read(folder: Path) -> Sequence:
     if (folder / "anchor.value").is_file():
         anchors = layout.numbers(folder / "anchor.value", what, count)
     only_boxes = all(region is None or (not isinstance(region, Mask) and region.ndim == 1) for region in regions)
-    width, height = facts.get("width", ""), facts.get("height", "")
     return Sequence(
         folder.name,
         tuple(paths),
@@ -80,7 +80,7 @@ def _read(folder: Path) -> Sequence:
         regions=None if only_boxes else regions,
         labels=labels,
         anchors=tuple(int(i) if anchors[i] > 0 else ~int(i) for i in np.flatnonzero(anchors)),
-        size=(int(width), int(height)) if width.isdigit() and height.isdigit() else None,
+        size=_size(facts, paths[0]),
     )
 
 
@@ -94,6 +94,15 @@ def _region(line: str, path: Path) -> Region:
         return parse_region(line)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _size(facts: dict[str, str], first: Path) -> tuple[int, int] | None:
+    """Return the width and height by the file ``sequence``, else of the first image; None if that is no image."""
+    width, height = facts.get("width", ""), facts.get("height", "")
+    if width.isdigit() and height.isdigit():
+        return int(width), int(height)
+    image = read_image(first)
+    return None if image is None else (image.shape[1], image.shape[0])
 
 
 def _images(folder: Path, facts: dict[str, str]) -> Path:
