@@ -10,8 +10,8 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -212,6 +212,19 @@ def _here(
             return
 
 
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes started in this block never hear Ctrl-C, which a terminal sends to all: this one tells them to stop.
+
+    It hears a Ctrl-C of the meantime afterwards.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 class _Worker:
     """A process that does jobs, on a share of the cores."""
 
@@ -220,11 +233,8 @@ class _Worker:
         self.cores = cores
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cores), daemon=True)
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: this process says when to stop
-        try:
+        with deaf_children():
             self._process.start()
-        finally:
-            signal.signal(signal.SIGINT, previous)
         theirs.close()
 
     def begin(self, job: Job) -> None:

@@ -1,6 +1,5 @@
 """The same work in several processes of this machine, or on a Ray cluster. They talk by files of the study's folder."""
 
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from siamtrack.errors import UserError
+from siamtrack.evaluate.work import deaf_children
 
 Stop = Callable[[], bool]
 """Whether to stop; asked after each sequence."""
@@ -37,10 +37,8 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
         return
     _stop_file(folder).unlink(missing_ok=True)
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        # Ctrl-C goes to all processes of the terminal; the workers inherit that it is ignored, from their first moment.
-        noticed = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        futures = [pool.submit(_work, task, index, folder) for index in range(count)]
-        signal.signal(signal.SIGINT, noticed)
+        with deaf_children():
+            futures = [pool.submit(_work, task, index, folder) for index in range(count)]
         try:
             while not all(future.done() for future in futures):
                 failed = any(future.done() and future.exception() for future in futures)
