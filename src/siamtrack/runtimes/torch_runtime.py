@@ -111,12 +111,16 @@ def load_weights(model: SiameseRPN, path: Path) -> zoo.Preset:
         UserError: see :func:`read`, or the weights do not fit.
     """
     tensors, preset = read(path)
+    _fill(model, tensors, path)
+    return preset
+
+
+def _fill(model: SiameseRPN, tensors: dict[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         detail = str(error).split("\n")[1].strip()
         raise UserError(f"{path} does not hold the weights of this model: {detail}") from None
-    return preset
 
 
 def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
@@ -125,7 +129,7 @@ def load(path: Path) -> tuple[SiameseRPN, zoo.Preset]:
     Raises:
         UserError: see :func:`read`, or the weights do not fit the preset.
     """
-    _, preset = read(path)
+    tensors, preset = read(path)
     model = SiameseRPN(preset.model)
-    load_weights(model, path)
+    _fill(model, tensors, path)
     return model.eval(), preset
