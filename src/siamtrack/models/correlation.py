@@ -4,12 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from siamtrack.models import fast
+
 
 def depthwise_correlation(search: Tensor, kernel: Tensor) -> Tensor:
     """Correlate each channel of ``search`` with the same channel of ``kernel``; no flip, no padding.
 
     Shapes: search [B, C, H, W], kernel [B, C, h, w]; result [B, C, H - h + 1, W - w + 1].
     """
+    if fast.ready(search):
+        return fast.correlate(search, kernel)
     batch, channels = kernel.shape[:2]
     response = functional.conv2d(
         search.reshape(1, batch * channels, *search.shape[2:]),

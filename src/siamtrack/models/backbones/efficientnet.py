@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from siamtrack.models import fast
 
 # Stage: blocks, kernel, stride, expansion, channels, dilation. Stage 4 had stride 2 before it was dilated.
 _STAGES = (
@@ -40,7 +43,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
-        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        if fast.ready(x) and not self.depthwise[1].training:
+            expand = None if isinstance(self.expand, nn.Identity) else self.expand[:2]
+            y = fast.inverted_residual(x, expand, self.depthwise[:2], self.project)
+        else:
+            y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
 
@@ -109,7 +116,7 @@ class EfficientNetLite0(nn.Module):
         Shapes: x [B, 3, S, S], BGR values less 127 over 128, with S = 8 n + 7; result: a [B, channels, n, n] per stage
         of 3, 4, 5 (2 n + 1 cells for stage 2, 4 n + 3 for stage 1).
         """
-        x = self.stem(x)
+        x = functional.relu6(fast.conv_norm(x, *self.stem[:2])) if fast.ready(x) else self.stem(x)
         outputs = {}
         for number, stage in enumerate(self.blocks, 1):
             x = outputs[number] = stage(x)

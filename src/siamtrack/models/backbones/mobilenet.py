@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from siamtrack.models import fast
+
 # Stage: expansion, channels, blocks, stride, dilation. Stages 4 and 6 had stride 2 before they were dilated.
 _STAGES = (
     (1, 16, 1, 1, 1),
@@ -36,7 +38,10 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
+        if fast.ready(x) and not self.conv[4].training:
+            y = fast.inverted_residual(x, self.conv[:2], self.conv[3:5], self.conv[6:])
+        else:
+            y = self.conv(x)
         return x + y if self.residual else y
 
 

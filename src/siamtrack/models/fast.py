@@ -1,0 +1,89 @@
+"""The layers of the networks with fewer and faster kernels, for training on a GPU in bfloat16.
+
+The same functions of the same weights as the modules that call them, apart from rounding: batch norm whose statistics
+are frozen is folded into the convolution before it (and the gradient flows through the folding), 1x1 convolutions are
+matrix products over the channels, which lie last in memory, and depth-wise convolutions and correlations are the Triton
+kernels of :mod:`siamtrack.models.kernels`.
+"""
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
+
+
+def ready(x: Tensor) -> bool:
+    """Return whether ``x`` is in a training step that these functions are for: autocast on a GPU with Triton."""
+    return x.is_cuda and torch.is_autocast_enabled("cuda") and _installed()
+
+
+def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a convolution that does what ``conv`` and ``norm`` with frozen statistics do."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
+    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+
+def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Return ``norm(conv(x))``. Shapes: x [B, C, H, W], result [B, C', H', W'], channels last in memory."""
+    if norm.training:
+        result: Tensor = norm(convolve(x, conv, conv.weight, conv.bias))
+        return result
+    return convolve(x, conv, *fold(conv, norm))
+
+
+def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``conv`` of x with other weights. Shapes: x [B, C, H, W], result [B, C', H', W']."""
+    if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
+        return functional.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+    x = x.contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def depthwise(
+    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor, relu_in: bool, relu_out: bool
+) -> Tensor:
+    """Return ReLU6?(conv(ReLU6?(x))) of a depth-wise convolution. Shapes: x [B, C, H, W], result [B, C, H', W']."""
+    from siamtrack.models.kernels import Depthwise
+
+    kernel = weight[:, 0].permute(1, 2, 0)[None].float()  # [1, K, K, C]
+    stride, padding, dilation = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
+    y: Tensor = Depthwise.apply(
+        _halved(x).permute(0, 2, 3, 1), kernel, bias.float(), stride, padding, dilation, relu_in, relu_out
+    )
+    return y.permute(0, 3, 1, 2)
+
+
+def correlate(search: Tensor, kernel: Tensor) -> Tensor:
+    """Return the depth-wise correlation. Shapes: search [B, C, H, W], kernel [B, C, h, w]; [B, C, H-h+1, W-w+1]."""
+    from siamtrack.models.kernels import Depthwise
+
+    kernels = kernel.permute(0, 2, 3, 1).float()
+    y: Tensor = Depthwise.apply(_halved(search).permute(0, 2, 3, 1), kernels, None, 1, 0, 1, False, False)
+    return y.permute(0, 3, 1, 2)
+
+
+def _halved(x: Tensor) -> Tensor:
+    return x.to(torch.get_autocast_dtype("cuda"))
+
+
+def inverted_residual(
+    x: Tensor,
+    expand: tuple[nn.Conv2d, nn.BatchNorm2d] | None,
+    middle: tuple[nn.Conv2d, nn.BatchNorm2d],
+    project: tuple[nn.Conv2d, nn.BatchNorm2d],
+) -> Tensor:
+    """Return 1x1 expansion, ReLU6, depth-wise convolution, ReLU6 and 1x1 projection, with frozen batch norm.
+
+    Shapes: x [B, C, H, W], result [B, C', H', W'].
+    """
+    if expand:
+        x = conv_norm(x, *expand)
+    x = depthwise(x, middle[0], *fold(*middle), relu_in=expand is not None, relu_out=True)
+    return conv_norm(x, *project)
