@@ -147,7 +147,7 @@ class PairSampler:
         self._frame = np.array([index.pictures[picture].frame for picture in index.picture])
         self._groups, self._weights = self._group(config)
         self._members = {track: np.flatnonzero(index.track == track) for track in np.unique(index.track) if track >= 0}
-        self._has_mask = np.array([mask is not None for mask in index.mask])
+        self._has_mask = index.mask.filled
         self._donors = np.flatnonzero(self._has_mask)
 
     def _group(self, config: SamplingConfig) -> tuple[list[list[Ints]], Floats]:
