@@ -14,7 +14,7 @@ class DataConfig(Config):
     """Where the pictures are."""
 
     root: str = ""
-    """The training data: an index (.parquet, see ``siamtrack data index``), or a folder of index.jsonl and tar files."""
+    """The training data: an index made by ``siamtrack data index``, or a folder of index.jsonl and tar files."""
     canvas: PositiveInt = 384
     """Side of the canvas a picture is kept on, at least the longer side of the largest picture."""
     holdout: tuple[str, ...] = ()
