@@ -56,14 +56,14 @@ class ObjectSampler:
     def __init__(
         self, index: Index, tracks: float, shares: Mapping[str, float], ranges: Mapping[str, int], default_range: int
     ) -> None:
-        names, source = np.unique(np.array(index.sources()), return_inverse=True)
+        names, source = index.pictures.source.values, index.pictures.source.codes[index.picture].astype(np.int64)
         for key, named in (("shares", shares), ("frame_ranges", ranges)):
             for name in named:
                 if name not in names:
-                    raise UserError(f"sampling.{key} names {name!r}, which is no source{nearest(name, names.tolist())}")
+                    raise UserError(f"sampling.{key} names {name!r}, which is no source{nearest(name, names)}")
         self._index, self._source = index, source
         tracked = index.track >= 0
-        frame = np.array([picture.frame for picture in index.pictures], np.int64)[index.picture]
+        frame = index.pictures.frame[index.picture]
         # Entities: tracks by their number, then the objects of stills. Objects sorted by entity, then frame.
         self._entity = np.where(tracked, index.track, index.track.max(initial=-1) + 1 + np.arange(len(index)))
         self._sorted = np.lexsort((frame, self._entity))
@@ -72,7 +72,7 @@ class ObjectSampler:
         self._frame = frame - frame.min()
         # One increasing key for both; windows of it are the frames near by.
         self._key = self._entity[self._sorted] * 2 * self._span + self._frame[self._sorted]
-        range_of = np.array([ranges.get(name, default_range) for name in names.tolist()])
+        range_of = np.array([ranges.get(name, default_range) for name in names])
         self._range = np.minimum(range_of[source], self._span - 1)
         self._kind = 2 * source + tracked  # a group: the tracks of a source, or its stills
         entity, first = np.unique(self._entity, return_index=True)
@@ -80,11 +80,13 @@ class ObjectSampler:
         self._entity_numbers = entity
         self._frames = Groups(self._entity)
         self._pictures = Groups(index.picture)
-        self.has_mask = np.array([mask is not None for mask in index.mask])
+        self.has_mask = index.mask.filled
         self._masked = Groups(source, np.flatnonzero(self.has_mask))
-        self._edges = np.cumsum(self._weights(names.tolist(), tracks, shares))
+        self._label = index.label.codes.astype(np.int64)
+        self._labelled = Groups(self._label, np.flatnonzero(index.label.among({*index.label.values} - {""})))
+        self._edges = np.cumsum(self._weights(names, tracks, shares))
 
-    def _weights(self, names: list[str], tracks: float, shares: Mapping[str, float]) -> Floats:
+    def _weights(self, names: tuple[str, ...], tracks: float, shares: Mapping[str, float]) -> Floats:
         """Return the probability of each group. Shape: [2 sources]."""
         count = np.bincount(self._kind, minlength=2 * len(names)).reshape(-1, 2)  # stills, tracks
         root = np.sqrt(count)
@@ -119,6 +121,10 @@ class ObjectSampler:
     def same_source(self, rng: np.random.Generator, objects: Ints) -> Ints:
         """Return objects of the same source and kind."""
         return self._of_kind(self._kind[objects], *rng.random((2, len(objects))))
+
+    def same_label(self, rng: np.random.Generator, objects: Ints) -> Ints:
+        """Return objects of the same class each, from any source; -1 where the class is not known."""
+        return self._labelled.draw(self._label[objects], rng.random(len(objects)))
 
     def same_picture(self, rng: np.random.Generator, objects: Ints) -> Ints:
         """Return an object of the same picture each; by chance the same one."""

@@ -83,6 +83,9 @@ class SamplingConfig(Config):
     similar: Probability = Field(0, ge=0, le=1)
     """Probability that the other object of a negative pair comes from the same source (DaSiamRPN, section 3.2:
     distractors of the same kind)."""
+    category: Probability = Field(0, ge=0, le=1)
+    """Probability that the other object of a negative pair is of the same class, from any source; from the same source
+    where the class is not known or nothing else is of it (DaSiamRPN, section 3.2)."""
     elsewhere: Probability = Field(0, ge=0, le=1)
     """Probability that a negative pair shows another object of the target's own picture or, where there is none, a
     place of that picture without the target."""
@@ -95,8 +98,10 @@ class SamplingConfig(Config):
 
     @model_validator(mode="after")
     def _kinds_of_negatives_fit(self) -> Self:
-        if self.similar + self.elsewhere > 1:
-            raise ValueError(f"similar {self.similar} and elsewhere {self.elsewhere} are more than 1 together")
+        if self.similar + self.category + self.elsewhere > 1:
+            raise ValueError(
+                f"similar {self.similar}, category {self.category} and elsewhere {self.elsewhere} exceed 1 together"
+            )
         return self
 
 
@@ -214,7 +219,8 @@ class PairSampler:
         config, batch = self.config, len(template)
         partner = self._objects.partner(rng, template)
         anywhere = self._objects.draw(rng, batch)
-        similar = self._objects.same_source(rng, template)
+        similar, alike = self._objects.same_source(rng, template), self._objects.same_label(rng, template)
+        alike = np.where((alike < 0) | self._objects.same(alike, template), similar, alike)
         beside = self._objects.same_picture(rng, partner)
         place, free = self._free_places(rng, partner)
         negative, kind = rng.random((2, batch))
