@@ -22,7 +22,7 @@ class Pack:
     """N pictures and K masks, each in the top left corner of a square canvas of S pixels."""
 
     images: Tensor
-    """[N, 3, S, S] uint8 BGR; beyond the picture its mean colour."""
+    """[N, 3, S, S] uint8 BGR; beyond the picture 0."""
     fills: Tensor
     """[N, 3] float, mean colour of each picture, in whole steps."""
     sizes: Tensor
@@ -31,6 +31,10 @@ class Pack:
     """[K, 1, S, S] uint8, 255 where the object is."""
     mask_of: NDArray[np.int64]
     """[M] number of an object's mask, -1 for none."""
+    picture_of: NDArray[np.int64]
+    """[M] number of an object's picture."""
+    outlines: NDArray[np.float64]
+    """[K, P, 2] points of each mask's convex hull, as shares of the hull's upright box."""
 
 
 def load_pack(index: Index, canvas: int, device: str) -> Pack:
@@ -64,6 +68,8 @@ def load_pack(index: Index, canvas: int, device: str) -> Pack:
         sizes=torch.from_numpy(index.size).float().to(device),
         masks=torch.zeros((count, 1, canvas, canvas), dtype=torch.uint8, device=device),
         mask_of=mask_of,
+        picture_of=index.picture,
+        outlines=np.empty((count, len(ELLIPSE), 2)),
     )
     for shard, named in pictures.items():
         for name, image in _decoded(index.root / shard, {*named, *masks[shard]}, set(masks[shard])):
@@ -76,13 +82,32 @@ def load_pack(index: Index, canvas: int, device: str) -> Pack:
             content = torch.from_numpy(image).to(device)
             if name in masks[shard]:
                 pack.masks[masks[shard][name], 0, :height, :width] = content
+                pack.outlines[masks[shard][name]] = outline(image)
             else:
                 number = named[name]
-                fill = torch.tensor(cv2.mean(image)[:3]).floor()
-                pack.fills[number] = fill
-                pack.images[number] = fill.byte()[:, None, None]
+                pack.fills[number] = torch.tensor(cv2.mean(image)[:3]).floor()
                 pack.images[number, :, :height, :width] = content.permute(2, 0, 1)
     return pack
+
+
+_ANGLES = np.arange(32) * (np.pi / 16)
+_DIRECTIONS = np.round(np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1), 15)
+ELLIPSE = 0.5 + _DIRECTIONS / 2
+"""[P, 2] points of the ellipse in the unit square."""
+
+
+def outline(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the points of a mask that lie farthest in each of P directions, as shares of their upright box.
+
+    An empty mask has the outline of an ellipse. Shapes: mask [H, W], result [P, 2].
+    """
+    points = cv2.findNonZero((mask > 127).astype(np.uint8))
+    if points is None:
+        return ELLIPSE
+    hull = cv2.convexHull(points)[:, 0]
+    farthest = hull[(hull @ _DIRECTIONS.T).argmax(0)] + _DIRECTIONS / 2  # pixels have a size
+    low, high = farthest.min(0), farthest.max(0)
+    return np.asarray((farthest - low) / (high - low))
 
 
 def _decoded(shard: Path, names: set[str], grey: set[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

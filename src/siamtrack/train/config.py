@@ -14,7 +14,7 @@ class DataConfig(Config):
     """Where the pictures are."""
 
     root: str = ""
-    """Folder of the training data: index.jsonl and the tar files it names."""
+    """The training data: an index made by ``siamtrack data index``, or a folder of index.jsonl and tar files."""
     canvas: PositiveInt = 384
     """Side of the canvas a picture is kept on, at least the longer side of the largest picture."""
     holdout: tuple[str, ...] = ()

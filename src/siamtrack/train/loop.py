@@ -80,9 +80,9 @@ class Training:
             raise UserError(f"train.stage refine learns from masks alone and needs {lacking}")
         self.index = index
         sizes = preset.model.template_size, preset.model.search_size
-        self.sampler = PairSampler(index, config.sampling, sizes[0])
+        self.sampler = PairSampler(index, config.sampling, *sizes)
         pack = load_pack(index, config.data.canvas, device)
-        self.augmenter = Augmenter(index, pack, *sizes, with_masks=preset.model.mask)
+        self.augmenter = Augmenter(pack, *sizes, with_masks=preset.model.mask)
         self.cells = preset.model.response_cells(sizes[1])
         self.anchors = torch.from_numpy(anchor_grid(preset.model.anchors, self.cells)).float().to(self.device)
         self.clips = {"sequences": read_clips(config.validation)}
