@@ -15,9 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_WIDTH = 16  # columns of a tile of the convolution
+_WIDTH = 16  # columns of a tile
 _CHANNELS = 32  # channels of a tile
-_WEIGHT_WIDTH = 32  # columns of a tile of the weights' gradient
+_ROWS = 16  # rows of the result that one program makes
 
 
 class Depthwise(torch.autograd.Function):
@@ -92,13 +92,13 @@ def _convolve(
     size = w.shape[1]
     rows, columns = ((n + 2 * padding - dilation * (size - 1) - 1) // stride + 1 for n in (height, width))
     y = x.new_empty(batch, rows, columns, channels)
-    walks = dilation if stride == 1 else rows
+    walks = dilation * triton.cdiv(rows, dilation * _ROWS) if stride == 1 else rows
     grid = (batch * walks, triton.cdiv(columns, _WIDTH), triton.cdiv(channels, _CHANNELS))
     each = size * size * channels if len(w) > 1 else 0  # from one image's kernel to the next
     _walk[grid](x, w, w if b is None else b, x if gate is None else gate, y, height, width, channels, rows, columns,
                 each, walks, K=size, STRIDE=stride, PAD=padding, DILATION=dilation, BIAS=b is not None,
-                GATE=gate is not None, RELU_IN=relu_in, RELU_OUT=relu_out, BW=_WIDTH, BC=_CHANNELS,
-                num_warps=1)  # fmt: skip
+                GATE=gate is not None, RELU_IN=relu_in, RELU_OUT=relu_out, ROWS=_ROWS, BW=_WIDTH,
+                BC=_CHANNELS, num_warps=1)  # fmt: skip
     return y
 
 
@@ -106,11 +106,12 @@ def _weight_sums(x: Tensor, g: Tensor, size: int, padding: int, dilation: int, r
     """Return parts of the gradients of weights and (last) bias. Shape: [B, parts, K K + 1, C]."""
     batch, height, width, channels = x.shape
     rows, columns = g.shape[1:3]
-    parts = dilation * triton.cdiv(columns, _WEIGHT_WIDTH)
+    tile = _WIDTH if columns <= _WIDTH else 2 * _WIDTH
+    parts = dilation * triton.cdiv(columns, tile)
     sums = torch.empty(batch, parts, size * size + 1, channels, dtype=torch.float32, device=x.device)
     grid = (batch * parts, triton.cdiv(channels, _CHANNELS), size)
     _weights[grid](x, g, sums, height, width, channels, rows, columns, parts, K=size, PAD=padding, DILATION=dilation,
-                   RELU_IN=relu_in, BW=_WEIGHT_WIDTH, BC=_CHANNELS, num_warps=2)  # fmt: skip
+                   RELU_IN=relu_in, BW=tile, BC=_CHANNELS, num_warps=2)  # fmt: skip
     return sums
 
 
@@ -129,9 +130,9 @@ def _load(x, row, column, channel, height, width, channels, RELU: tl.constexpr):
 @triton.jit
 def _walk(x, w, b, gate, y, height, width, channels, rows, columns, each, walks,  # type: ignore[no-untyped-def]
           K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, DILATION: tl.constexpr, BIAS: tl.constexpr,
-          GATE: tl.constexpr, RELU_IN: tl.constexpr, RELU_OUT: tl.constexpr, BW: tl.constexpr,
+          GATE: tl.constexpr, RELU_IN: tl.constexpr, RELU_OUT: tl.constexpr, ROWS: tl.constexpr, BW: tl.constexpr,
           BC: tl.constexpr):  # fmt: skip
-    image, first = tl.program_id(0) // walks, tl.program_id(0) % walks
+    image, walk = tl.program_id(0) // walks, tl.program_id(0) % walks
     column = tl.program_id(1) * BW + tl.arange(0, BW)
     channel = tl.program_id(2) * BC + tl.arange(0, BC)
     known = channel < channels
@@ -146,8 +147,13 @@ def _walk(x, w, b, gate, y, height, width, channels, rows, columns, each, walks,
     s2 = tl.zeros((BW, BC), tl.float32)
     s3 = tl.zeros((BW, BC), tl.float32)
     s4 = tl.zeros((BW, BC), tl.float32)
-    # With a stride a program makes one row, without it all rows first, first + DILATION, ...
-    count = 1 if STRIDE > 1 else tl.cdiv(rows - first, DILATION)
+    # With a stride a program makes one row, without it the rows first, first + DILATION, ...
+    if STRIDE > 1:
+        first = walk
+        count = 1
+    else:
+        first = walk % DILATION + (walk // DILATION) * DILATION * ROWS
+        count = tl.minimum(tl.cdiv(rows - first, DILATION), ROWS)
     for step in range(count + K - 1):
         row = first * STRIDE - PAD + step * DILATION
         for j in tl.static_range(K):

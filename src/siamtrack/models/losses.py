@@ -66,18 +66,21 @@ def overlaps(boxes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     target = target[:, None]
     low1, high1 = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
     low2, high2 = target[..., :2] - target[..., 2:] / 2, target[..., :2] + target[..., 2:] / 2
-    shared = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0).prod(-1)
-    union = boxes[..., 2:].prod(-1) + target[..., 2:].prod(-1) - shared
-    hull = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).prod(-1)
+    shared = _area((torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0))
+    union = _area(boxes[..., 2:]) + _area(target[..., 2:]) - shared
+    hull = _area(torch.maximum(high1, high2) - torch.minimum(low1, low2))
     iou = shared / union.clamp(min=1e-6)
     return iou, iou - (hull - union) / hull.clamp(min=1e-6)
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean logistic loss of masks' pixels, 0 for no masks (SiamMask, eq. 3).
+def _area(size: Tensor) -> Tensor:
+    return size[..., 0] * size[..., 1]  # the gradient of prod would wait for the device
 
-    Shapes: logits [K, M, M]; target [K, M, M], 0 or 1.
+
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean logistic loss of masks' pixels, 0 where no mask counts (SiamMask, eq. 3).
+
+    Shapes: logits [K, M, M]; target [K, M, M], 0 or 1; weight [K], 1 for a mask that counts, else 0.
     """
-    if not len(logits):
-        return logits.sum()
-    return functional.binary_cross_entropy_with_logits(logits.float(), target)
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((1, 2))  # [K]
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
