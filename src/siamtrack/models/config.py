@@ -100,7 +100,8 @@ class ModelConfig(Config):
     backbone: BackboneConfig
     head: HeadConfig
     mask: bool = False
-    """Add SiamMask's branch, refined by the trunk's stages 0, 1 and 2 (Wang et al., CVPR 2019); for ResNets."""
+    """Add SiamMask's branch, refined by the trunk's finer stages (Wang et al., CVPR 2019); for ResNets and
+    EfficientNet-Lite0."""
     anchors: AnchorConfig = AnchorConfig()
     template_size: PositiveInt = 127
     """Side of the template, in pixels."""
@@ -143,8 +144,8 @@ class ModelConfig(Config):
             raise ValueError(f"head.widths has {widths} levels, backbone.stages {levels}; give one width a stage")
         if not self.head.adjust and self.backbone.name != "alexnet":
             raise ValueError("head.adjust: false is for alexnet, whose features are used without padding's border")
-        if self.mask and not self.backbone.name.startswith("resnet"):
-            raise ValueError(f"mask needs a ResNet for its trunk, not {self.backbone.name}")
+        if self.mask and not self.backbone.name.startswith(("resnet", "efficientnet")):
+            raise ValueError(f"mask needs a ResNet or EfficientNet-Lite0 for its trunk, not {self.backbone.name}")
         if self.head.kind == "upchannel" and (levels != 1 or self.head.adjust):
             raise ValueError("head.kind upchannel works on one level of the trunk as it is: one stage, adjust: false")
         return self

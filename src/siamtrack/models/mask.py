@@ -16,8 +16,8 @@ COARSE = 63
 SIDE = 127
 """Side of a refined mask; it covers as many pixels of the search region, about its cell."""
 
-# Windows of the features that belong to a cell: stride in cells' positions, side, zero padding.
-_WINDOWS = ((4, 61, 16), (2, 31, 8), (1, 15, 4))
+# Windows of the features that belong to a cell: stride in cells' positions, side.
+_WINDOWS = ((4, 61), (2, 31), (1, 15))
 
 
 def _two_convs(*channels: int) -> nn.Sequential:
@@ -98,7 +98,11 @@ class MaskBranch(nn.Module):
         """
         correlation, *features = context
         vectors = correlation[target, :, row, column][..., None, None]  # [K, C, 1, 1]
-        windows = [_cut(feature, target, row, column, *plan) for feature, plan in zip(features, _WINDOWS, strict=True)]
+        windows = []
+        for feature, (stride, side) in zip(features, _WINDOWS, strict=True):
+            # The middle cell's window is the middle of the feature map; windows may reach over its border.
+            padding = ((correlation.shape[-1] - 1) * stride + side - feature.shape[-1]) // 2
+            windows.append(_cut(feature, target, row, column, stride, side, padding))
         masks: Tensor = self.refine(vectors, windows)
         return masks
 

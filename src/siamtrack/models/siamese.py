@@ -15,8 +15,8 @@ from siamtrack.models.neck import Neck, center_cut
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.rpn import DepthwiseRPN, UpChannelRPN
 
-FINER = (0, 1, 2)
-"""The trunk's stages that refine masks, of 4, 2 and 1 times the response's resolution."""
+_FINER = {"efficientnet_lite0": (1, 2, 3)}
+"""The trunk's stages that refine masks, of 4, 2 and 1 times the head's resolution; of a ResNet 0, 1 and 2."""
 Backbone = AlexNet | EfficientNetLite0 | MobileNetV2 | ResNet | TimmBackbone
 
 
@@ -31,7 +31,7 @@ class SiameseRPN(nn.Module):
         super().__init__()
         self.config = config
         head, anchors = config.head, config.anchors.per_cell
-        finer = FINER if config.mask else ()
+        finer = _FINER.get(config.backbone.name, (0, 1, 2)) if config.mask else ()
         self.backbone = build_backbone(config.backbone, (*finer, *config.backbone.stages))
         channels = self.backbone.channels[len(finer) :]
         self.neck = Neck(channels, head.widths) if head.adjust else None

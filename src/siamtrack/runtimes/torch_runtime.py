@@ -104,13 +104,20 @@ def read(path: Path) -> tuple[dict[str, Tensor], zoo.Preset]:
     return tensors, zoo.from_json(metadata["siamtrack"], str(path))
 
 
-def load_weights(model: SiameseRPN, path: Path) -> zoo.Preset:
+def load_weights(model: SiameseRPN, path: Path, spare_mask: bool = False) -> zoo.Preset:
     """Load a .safetensors file into ``model`` and return its preset.
+
+    Args:
+        model: receives the weights.
+        path: the file.
+        spare_mask: whether a mask branch keeps its weights where the file has none.
 
     Raises:
         UserError: see :func:`read`, or the weights do not fit.
     """
     tensors, preset = read(path)
+    if spare_mask and not any(name.startswith("mask.") for name in tensors):
+        tensors |= {name: value for name, value in model.state_dict().items() if name.startswith("mask.")}
     _fill(model, tensors, path)
     return preset
 

@@ -74,7 +74,7 @@ class Training:
         torch.manual_seed(config.seed)
         self.model = SiameseRPN(preset.model)
         if config.start:
-            load_weights(self.model, Path(config.start))
+            load_weights(self.model, Path(config.start), spare_mask=config.stage == "refine")
         elif config.pretrained:
             load_backbone(self.model.backbone, config.pretrained)
         if config.sync_batch_norm:
