@@ -126,15 +126,15 @@ def test_quality_makes_the_score_an_overlap(training_folder, tmp_path):
         "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [3]}",
     ],
 )
-def test_thirty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
+def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
     training = Training(
-        preset(training_folder, "train.steps=30", f"train.optimizer={optimizer}", "train.optimizer.warmup_steps=5"),
+        preset(training_folder, "train.steps=50", f"train.optimizer={optimizer}", "train.optimizer.warmup_steps=5"),
         tmp_path / "run",
         "cpu",
     )
     numbers = training.run()
     losses = [row["loss"] for row in rows(tmp_path / "run", "train")]
-    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert numbers["pairs_per_second"] > 0
     assert {path.suffix for path in (tmp_path / "run").iterdir()} >= {".safetensors", ".pt", ".jsonl"}
     assert any("tfevents" in path.name for path in (tmp_path / "run").iterdir())
@@ -210,23 +210,21 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folde
     values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [3]}}"
     one = preset(training_folder, f"train.optimizer={values}", "train.steps=4", "train.log_every=4")
     training = Training(one, tmp_path, "cpu")
-    sound, before = training.augmenter, state(training)
+    sound, states, moved = training.augmenter, [state(training)], []
 
-    def spoil(step, _):
-        if step in (1, 3):
-            training.augmenter = sound
-            assert changed(before, state(training)) == (step == 3)
-        else:
-            before.update(state(training))
-            training.augmenter = Spoiled(sound)
+    def watch(step, _):
+        states.append(state(training))
+        moved.append(any(not torch.equal(value, states[-1][key]) for key, value in states[-2].items()))
+        training.augmenter = Spoiled(sound) if step == 2 else sound
         return True
 
-    training.augmenter = Spoiled(sound)  # the very first step, where momentum has no value yet
-    training.run(lambda step, numbers: spoil(step, numbers))
+    training.augmenter = Spoiled(sound)  # the very first step too, when momentum has no value yet
+    training.run(watch)
+    assert moved == [False, True, False, True]
     (row,) = rows(tmp_path, "train")
     assert row["skipped"] == 2
     assert np.isfinite(list(row.values())[2:]).all()
-    assert all(torch.isfinite(value).all() for value in state(training).values())
+    assert all(torch.isfinite(value).all() for value in states[-1].values())
 
 
 class Spoiled:
@@ -247,10 +245,6 @@ def state(training):
     for number, values in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value for key, value in values.items() if value is not None}
     return {key: value.clone() for key, value in tensors.items()}
-
-
-def changed(before, after):
-    return any(key in before and not torch.equal(before[key], value) for key, value in after.items())
 
 
 def test_parts_of_a_batch_have_the_gradient_of_their_mean(training_folder, tmp_path):
@@ -510,7 +504,8 @@ def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_fol
     prediction = Prediction(torch.zeros(0), torch.zeros(0), (torch.zeros(0),))
     generator = torch.Generator().manual_seed(0)
     loss = training.objective._mask_loss(Branch(), prediction, batch, target.label, generator)
-    assert sorted(asked) == [(0, 10, 17), (0, 11, 18)]
+    assert sorted(asked[:2]) == [(0, 10, 17), (0, 11, 18)]  # the others do not count
+    assert len(asked) == 2 * training.config.masks_per_pair
     # Certain of the object everywhere; cells of rows 10 and 11 see the picture from rows 48 and 56 on.
     assert loss.item() == pytest.approx(9 * (12 + 4) / 2 / 127, abs=1e-3)
 

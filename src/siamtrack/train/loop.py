@@ -5,6 +5,7 @@ Sources: SiamRPN++, sections 3.1 and 4.1; SiamMask, section 4.1; DaSiamRPN, sect
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -164,7 +165,9 @@ class Training:
         self.trunk_is_trained = trunk_is_trained(self.step, self.config)
         set_frozen(self.model, self.step, self.config)
         self.accelerator.free_memory()  # and with it the DDP of the stage before
-        self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is younger than torch 2.6
+            self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
         self.guard.watch(self.model)
         averages = dict(self.average.named_parameters()) | dict(self.average.named_buffers())
         names = {value: name for name, value in (*self.model.named_parameters(), *self.model.named_buffers())}
