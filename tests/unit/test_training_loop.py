@@ -198,7 +198,9 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_pat
             training.augmenter = Spoiled(training.augmenter)
         return True
 
-    with pytest.raises(UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite; try"):
+    with pytest.raises(
+        UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite; try"
+    ):
         training.run(spoil)
     assert torch.equal(training.model.state_dict()[WEIGHT], kept[0])
     assert Training(preset(training_folder, *settings), tmp_path, "cpu").step == 2
@@ -482,7 +484,12 @@ def test_a_start_and_a_stage_need_each_other(training_folder, tmp_path):
         Training(preset(training_folder, "train.pretrained=no.pth"), tmp_path, "cpu")
 
 
-MASKS = ("model.search_size=255", "model.backbone={name: resnet18, stages: [3]}", "model.mask=true", "train.loss.mask=36")
+MASKS = (
+    "model.search_size=255",
+    "model.backbone={name: resnet18, stages: [3]}",
+    "model.mask=true",
+    "train.loss.mask=36",
+)
 
 
 def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_folder, tmp_path):

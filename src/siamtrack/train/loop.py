@@ -166,7 +166,9 @@ class Training:
         set_frozen(self.model, self.step, self.config)
         self.accelerator.free_memory()  # and with it the DDP of the stage before
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is younger than torch 2.6
+            warnings.filterwarnings(
+                "ignore", "`broadcast_buffers` is deprecated"
+            )  # its successor is younger than torch 2.6
             self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
         self.guard.watch(self.model)
         averages = dict(self.average.named_parameters()) | dict(self.average.named_buffers())
