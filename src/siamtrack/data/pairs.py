@@ -185,15 +185,30 @@ class PairSampler:
     process, pairs are the same for any number of workers, and a run goes on in the middle of an epoch from the number
     of its step.
 
+    Args:
+        index: the objects.
+        config: which pairs, and how they vary.
+        template_size: pixels of the template's side.
+        search_size: pixels of the search region's side.
+        area: [M, 4] x, y, w, h of the part of each object's picture that can be shown; all of it unless given.
+
     Raises:
         UserError: a share or frame range names no source, or all shares are 0.
     """
 
-    def __init__(self, index: Index, config: SamplingConfig, template_size: int, search_size: int) -> None:
+    def __init__(
+        self,
+        index: Index,
+        config: SamplingConfig,
+        template_size: int,
+        search_size: int,
+        area: Floats | None = None,
+    ) -> None:
         self.index, self.config, self.template_size, self.search_size = index, config, template_size, search_size
         self._objects = ObjectSampler(index, config.tracks, config.shares, config.frame_ranges, config.frame_range)
         self._donors = np.flatnonzero(self._objects.has_mask)
-        self._area = np.concatenate([np.zeros((len(index), 2)), index.size[index.picture]], 1)  # [M, 4]
+        whole = np.concatenate([np.zeros((len(index), 2)), index.size[index.picture]], 1)
+        self._area = whole if area is None else area
         self._still = index.track < 0
 
     def draw(self, rng: np.random.Generator, batch: int) -> Pairs:
