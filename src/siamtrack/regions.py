@@ -57,6 +57,20 @@ def enclosing_box(region: Region) -> Boxes:
     return np.concatenate([low, high - low])
 
 
+def label_boxes(labels: NDArray[np.uint8]) -> dict[int, Boxes]:
+    """Return the enclosing box [4] of each number in a label image [H, W].
+
+    Without 0, the background, and 255, which DAVIS and VOC use for pixels of nobody.
+    """
+    everything = enclosing_box(Mask(0, 0, labels > 0))
+    if not np.isfinite(everything).all():
+        return {}
+    x, y, w, h = everything.astype(int)
+    window = labels[y : y + h, x : x + w]
+    numbers = np.flatnonzero(np.bincount(window.reshape(-1), minlength=256)[:255])
+    return {int(number): enclosing_box(Mask(x, y, window == number)) for number in numbers if number}
+
+
 def encode_mask(mask: NDArray[np.bool_] | Mask) -> str:
     """Return a mask, of the whole image [H, W] or in a window, as VOT's text.
 

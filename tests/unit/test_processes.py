@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_skipped_by_all(run):
         weights = torch.load(run[0] / f"{rank}.pt")["weights"]
         moved = [
             any(not torch.equal(value, after[name]) for name, value in before.items())
-            for before, after in zip(weights, weights[1:], strict=False)
+            for before, after in pairwise(weights)
         ]
         assert moved == [True, False, True]
     lines = [json.loads(line) for line in (run[0] / "run" / "log.jsonl").read_text().splitlines()]

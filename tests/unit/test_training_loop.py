@@ -13,7 +13,6 @@ import torch
 
 from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
-from siamtrack.data.pack import load_pack
 from siamtrack.data.targets import Targets
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -195,12 +194,10 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_pat
     def spoil(step, _):
         if step == 2:
             kept.extend([training.model.state_dict()[WEIGHT].clone(), (tmp_path / "checkpoint.pt").stat().st_mtime_ns])
-            training.augmenter = Spoiled(training.augmenter)
+            training.loader = Spoiled(training.loader)
         return True
 
-    with pytest.raises(
-        UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite; try"
-    ):
+    with pytest.raises(UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite"):
         training.run(spoil)
     assert torch.equal(training.model.state_dict()[WEIGHT], kept[0])
     assert Training(preset(training_folder, *settings), tmp_path, "cpu").step == 2
@@ -212,15 +209,15 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folde
     values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [3]}}"
     one = preset(training_folder, f"train.optimizer={values}", "train.steps=4", "train.log_every=4")
     training = Training(one, tmp_path, "cpu")
-    sound, states, moved = training.augmenter, [state(training)], []
+    sound, states, moved = training.loader, [state(training)], []
 
     def watch(step, _):
         states.append(state(training))
         moved.append(any(not torch.equal(value, states[-1][key]) for key, value in states[-2].items()))
-        training.augmenter = Spoiled(sound) if step == 2 else sound
+        training.loader = Spoiled(sound) if step == 2 else sound
         return True
 
-    training.augmenter = Spoiled(sound)  # the very first step too, when momentum has no value yet
+    training.loader = Spoiled(sound)  # the very first step too, when momentum has no value yet
     training.run(watch)
     assert moved == [False, True, False, True]
     (row,) = rows(tmp_path, "train")
@@ -230,15 +227,18 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folde
 
 
 class Spoiled:
-    """An augmenter whose pictures are not numbers."""
+    """A loader whose pictures are not numbers."""
 
-    def __init__(self, augmenter):
-        self.augmenter = augmenter
+    def __init__(self, loader):
+        self.loader = loader
 
-    def batch(self, pairs):
-        batch = self.augmenter.batch(pairs)
+    def batch(self, number):
+        batch = self.loader.batch(number)
         batch.search.fill_(float("nan"))
         return batch
+
+    def close(self):
+        self.loader.close()
 
 
 def state(training):
@@ -455,7 +455,7 @@ def test_validation_tracks_sequences_and_held_tracks(training_folder, sequences,
 def test_held_tracks_wander_with_their_boxes(training_folder):
     index = read_index(training_folder)
     _, held = index.split(["clip"])
-    (clip,) = held_clips(held, load_pack(held, 192, "cpu"), seed=0)
+    (clip,) = held_clips(held, 192, seed=0)
     assert len(clip.frames) == 8
     original = held.box[:, :2]
     assert np.abs(np.diff(clip.boxes[:, :2], axis=0)).max() > 4  # it does move

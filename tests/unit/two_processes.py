@@ -1,4 +1,4 @@
-"""What torchrun starts twice for test_processes.py, with DATA and OUT: each process writes what it saw to OUT/RANK.pt."""
+"""What torchrun starts twice for test_processes.py, with DATA and OUT; each process writes what it saw to OUT."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ data, out, *settings = sys.argv[1:]
 settings.append(f"train.data.root={data}")
 training = Training(zoo.load("siamrpnpp_lite", settings), Path(out, "run"), "cpu")
 rank = training.accelerator.process_index
-draw = training.augmenter.batch
+draw = training.loader.batch
 gradients, weights = {}, []
 
 
@@ -21,12 +21,12 @@ def watch(step, numbers):
     if step == 1:
         gradients.update({n: w.grad.clone() for n, w in training.model.named_parameters() if w.grad is not None})
     weights.append({name: weight.detach().clone() for name, weight in training.model.named_parameters()})
-    training.augmenter.batch = spoiled if (step, rank) == (2, 1) else draw
+    training.loader.batch = spoiled if (step, rank) == (2, 1) else draw
     return rank == 0 or step < 3  # one process hears Ctrl-C
 
 
-def spoiled(pairs):
-    batch = draw(pairs)
+def spoiled(number):
+    batch = draw(number)
     batch.search.fill_(float("nan"))
     return batch
 

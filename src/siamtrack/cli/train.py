@@ -43,7 +43,8 @@ def train(
     training = Training(loaded, folder, torch_device(device))
     rejected = training.index.rejected
     if rejected and training.main:
-        print(f"{len(rejected)} records of the training data were left out, the first: {rejected[0]}")
+        count = sum(each.count for each in rejected)
+        print(f"{count} records of the training data were left out, the first: {rejected[0]}")
     began, several = training.step, training.accelerator.num_processes > 1
     if began >= training.config.steps:
         print(f"{folder} is a finished run of {began} steps; raise train.steps in another folder to train longer")

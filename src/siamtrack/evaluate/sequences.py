@@ -1,6 +1,6 @@
 """A sequence: frames, the truth in each, and labels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -99,3 +99,7 @@ class Sequence:
             labels={name: values[:frames] for name, values in self.labels.items()},
             anchors=tuple(anchor for anchor in self.anchors if (anchor if anchor >= 0 else ~anchor) < frames),
         )
+
+
+Readable = Mapping[str, Callable[[], Sequence]]
+"""Name of each sequence to the function that reads it, in the data set's order."""

@@ -48,7 +48,7 @@ def write_summary(folder: Path, preset: zoo.Preset, device: str, parts: int) -> 
     for title, kind, ends, logarithmic in _PLOTS:
         names = [name for name in _names(done[kind]) if name in ends or name.rpartition("_")[2] in ends]
         if names:
-            plots.append({"title": title, "svg": Markup(_plot(done[kind], names, logarithmic))})  # noqa: S704
+            plots.append({"title": title, "svg": Markup(_plot(done[kind], names, logarithmic))})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("siamtrack.train").joinpath("summary.html.j2").read_text("utf-8"))
     page = template.render(

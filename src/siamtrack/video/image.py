@@ -44,11 +44,20 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         UserError: the file is no PNG image.
         OSError: the file cannot be opened.
     """
+    return decode_labels(path.read_bytes(), path)
+
+
+def decode_labels(content: bytes, name: object) -> NDArray[np.uint8]:
+    """Return the label image in the bytes of a PNG file; see :func:`read_labels`.
+
+    Raises:
+        UserError: they are no PNG image; ``name`` is what the message calls it.
+    """
     decoder = av.CodecContext.create("png", "r")  # OpenCV would turn indices into colours
     try:
-        (frame,) = decoder.decode(av.Packet(path.read_bytes()))
+        (frame,) = decoder.decode(av.Packet(content))
     except (av.FFmpegError, ValueError):
-        raise UserError(f"{path} is no PNG image that can be read") from None
+        raise UserError(f"{name} is no PNG image that can be read") from None
     if frame.format.name == "pal8":
         indices, _ = frame.to_ndarray()
         return np.asarray(indices, np.uint8)

@@ -14,7 +14,6 @@ from siamtrack.evaluate.datasets.dtb70 import read_dtb70
 from siamtrack.evaluate.datasets.folder import read_folder
 from siamtrack.evaluate.datasets.got10k import read_got10k
 from siamtrack.evaluate.datasets.lasot import read_lasot, read_lasot_ext
-from siamtrack.evaluate.datasets.layout import Readable
 from siamtrack.evaluate.datasets.nfs import read_nfs
 from siamtrack.evaluate.datasets.otb import OTB50, OTB2013, read_otb
 from siamtrack.evaluate.datasets.pysot import read_pysot
@@ -23,7 +22,7 @@ from siamtrack.evaluate.datasets.trackingnet import read_trackingnet
 from siamtrack.evaluate.datasets.uav import UAV20L, read_uav
 from siamtrack.evaluate.datasets.vos import read_davis2016, read_davis2017, read_segtrack2, read_youtubevos
 from siamtrack.evaluate.datasets.vot import read_vot, read_votlt
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 
 @dataclass(frozen=True)

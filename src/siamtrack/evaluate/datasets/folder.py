@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from siamtrack.boxes import Boxes, enclosing
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
 from siamtrack.evaluate.datasets.vos import ANY
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 
 def read_folder(root: Path) -> Readable:

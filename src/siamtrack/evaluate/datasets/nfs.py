@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 
 def read_nfs(root: Path, rate: int) -> Readable:

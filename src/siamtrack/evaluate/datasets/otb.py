@@ -7,9 +7,8 @@ MakeSequenceConfigVer10.m and 11.m); the data set's web page lists other attribu
 from functools import partial
 from pathlib import Path
 
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.data import layout
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 _ATTRIBUTES = """
 Basketball: IV OPR OCC DEF BC; Biker: OPR SV OCC MB FM OV LR; Bird1: DEF FM OV; Bird2: OPR OCC DEF FM IPR; BlurBody:

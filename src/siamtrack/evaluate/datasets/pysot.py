@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 from siamtrack.regions import enclosing_box
 
 LABELS = ("camera_motion", "illum_change", "motion_change", "size_change", "occlusion")

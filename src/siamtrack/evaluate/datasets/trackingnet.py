@@ -3,10 +3,9 @@
 from functools import partial
 from pathlib import Path
 
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 
 def read_trackingnet(root: Path, split: str) -> Readable:

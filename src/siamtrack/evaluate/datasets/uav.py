@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.data import layout
+from siamtrack.evaluate.sequences import Readable, Sequence
 
 Images = Callable[[Path, str], list[Path]]
 

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
-from siamtrack.regions import Mask, enclosing_box
+from siamtrack.evaluate.sequences import Readable, Sequence
+from siamtrack.regions import Mask, enclosing_box, label_boxes
 from siamtrack.video.image import read_labels
 
 ANY = 255
@@ -62,16 +60,7 @@ def _boxes(path: Path) -> dict[int, Boxes]:
     """Return the enclosing box of each number in a label image, and of all together."""
     labels = read_labels(path)
     everything = enclosing_box(Mask(0, 0, labels > 0))
-    if not np.isfinite(everything).all():
-        return {}
-    x, y, w, h = everything.astype(int)
-    window = labels[y : y + h, x : x + w]
-    return {**{n: enclosing_box(Mask(x, y, window == n)) for n in _numbers(window)}, ANY: everything}
-
-
-def _numbers(labels: NDArray[np.uint8]) -> list[int]:
-    """Return the numbers in a label image without 0 and, which DAVIS uses for pixels of nobody, 255."""
-    return [int(number) for number in np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256)[:ANY]) if number]
+    return {**label_boxes(labels), ANY: everything} if np.isfinite(everything).all() else {}
 
 
 def read_davis2016(root: Path) -> Readable:
@@ -92,7 +81,7 @@ def read_davis2017(root: Path) -> Readable:
     for name in layout.lines(root / "ImageSets" / "2017" / "val.txt", "DAVIS 2017"):
         video = cache(partial(_davis_video, root, name))
         labels = layout.images(root / "Annotations" / RESOLUTION / name, f"video {name}")
-        for number in _numbers(read_labels(labels[0])):
+        for number in label_boxes(read_labels(labels[0])):
             sequences[f"{name}/{number}"] = partial(_davis_object, video, f"{name}/{number}", number)
     return sequences
 

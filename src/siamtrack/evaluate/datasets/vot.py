@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from siamtrack.data import layout
 from siamtrack.errors import UserError
-from siamtrack.evaluate.datasets import layout
-from siamtrack.evaluate.datasets.layout import Readable
-from siamtrack.evaluate.sequences import Sequence
+from siamtrack.evaluate.sequences import Readable, Sequence
 from siamtrack.regions import Mask, Region, enclosing_box, parse_region
 from siamtrack.video.image import read_image
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,7 @@ from numpy.typing import NDArray
 
 from siamtrack.boxes import Boxes
 from siamtrack.errors import UserError
-from siamtrack.evaluate.sequences import Sequence
 from siamtrack.video.image import IMAGE_SUFFIXES
-
-Readable = Mapping[str, Callable[[], Sequence]]
-"""Name of each sequence to the function that reads it, in the data set's order."""
 
 
 def file(path: Path, what: str) -> Path:
