@@ -180,7 +180,6 @@ class Training:
         """Prepare for what is trained from this step on: the head, or from ``backbone_from`` on the trunk too."""
         self.trunk_is_trained = trunk_is_trained(self.step, self.config)
         set_frozen(self.model, self.step, self.config)
-        self.accelerator.free_memory()  # and with it the DDP of the stage before
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "`broadcast_buffers` is deprecated"
@@ -200,6 +199,7 @@ class Training:
         """
         config = self.config
         if trunk_is_trained(self.step, config) != self.trunk_is_trained:
+            self.accelerator.free_memory()  # with the DDP that does not know of the trunk
             self._begin_stage()
         lr = rate(self.step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
