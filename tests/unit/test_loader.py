@@ -71,6 +71,14 @@ def test_processes_and_seeds_draw_other_pairs(load, expected):
     assert not equal(load(cache="device", seed=4).batch(0), expected[0])
 
 
+def test_processes_draw_what_one_does_in_several_batches(load):
+    one = load(cache="device", accumulate=2)
+    for rank in (0, 1):
+        other = load(cache="device", rank=rank, ranks=2)
+        for step in (0, 1):
+            assert equal(other.batch(step), one.batch(2 * step + rank))
+
+
 def test_a_file_of_windows_is_made_once(load, expected, index, training_folder, tmp_path, monkeypatch):
     shares = []
     load(cache="disk", tell=shares.append)

@@ -46,6 +46,8 @@ class PairLoader:
 
     The batch of a step depends on ``seed``, the step and ``rank`` alone: not on the number of workers, on where
     pictures are kept, or on which batches were asked for before. To resume a run, ask for the step it stopped at.
+    Where steps are made of several batches, ask for ``step * accumulate + number``: N processes of one batch draw what
+    one process of N does.
 
     Args:
         index: the training data.
@@ -60,6 +62,8 @@ class PairLoader:
         cache: where decoded windows are kept.
         folder: where those on disk are; ``~/.cache/siamtrack`` unless given.
         rank: number of this process among those of the run.
+        ranks: number of the run's processes.
+        accumulate: number of batches that a process has in a step.
         processes: number of the run's processes on this machine, which share its memory.
         workers: threads that prepare batches.
         tell: called with the share of the pictures that are decoded, while the cache is filled.
@@ -83,11 +87,14 @@ class PairLoader:
         cache: Cache = "auto",
         folder: Path | None = None,
         rank: int = 0,
+        ranks: int = 1,
+        accumulate: int = 1,
         processes: int = 1,
         workers: int = 4,
         tell: Callable[[float], None] = lambda share: None,
     ) -> None:
-        self._device, self._count, self._seed, self._rank = torch.device(device), batch, seed, rank
+        self._device, self._count, self._seed = torch.device(device), batch, seed
+        self._rank, self._ranks, self._accumulate = rank, ranks, accumulate
         windows = lay_windows(index, sampling, template_size, search_size, canvas)
         self._sampler = PairSampler(index, sampling, template_size, search_size, windows.area)
         self._augmenter = Augmenter(windows, template_size, search_size, with_masks)
@@ -135,7 +142,9 @@ class PairLoader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, step: int) -> _Prepared:
-        pairs = self._sampler.draw(np.random.default_rng([self._seed, step, self._rank]), self._count)
+        step, number = divmod(step, self._accumulate)
+        part = number * self._ranks + self._rank
+        pairs = self._sampler.draw(np.random.default_rng([self._seed, step, part]), self._count)
         if self._all is not None:
             return _Prepared(pairs, None, None)
         needs = self._augmenter.needs(pairs)
