@@ -74,7 +74,7 @@ class SamplingConfig(Config):
     otherwise beyond the picture's border."""
     copies: Probability = Field(0, ge=0, le=1)
     """Probability that the target itself, from another frame of its track or the same still, is pasted once more into
-    the search region, by its mask and somewhat altered; where it has no mask, another object of its source."""
+    the search region, by its mask and somewhat altered; where it has no mask, another object of its class or source."""
     occlude: Probability = Field(0, ge=0, le=1)
     """Probability that something covers 20 to 60 % of the target's box in the search region: a piece of another
     picture or an object with a mask. The box to be found stays whole."""
