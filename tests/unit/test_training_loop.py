@@ -1,6 +1,11 @@
 """The recipe on tiny data: it learns, it resumes exactly, it says what is wrong."""
 
+import errno
+import functools
 import json
+import re
+import resource
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,20 +19,24 @@ from siamtrack.models import zoo
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes.torch_runtime import read
+from siamtrack.train.checkpoint import load_checkpoint, save_checkpoint
 from siamtrack.train.config import OptimizerConfig, TrainConfig
 from siamtrack.train.loop import Training
+from siamtrack.train.memory import advice
 from siamtrack.train.schedule import rate, set_frozen
 from siamtrack.train.validation import held_clips
 
 SETTINGS = (
     "model.head.widths=[16]",
     "model.backbone.stages=[3]",
+    "model.search_size=191",
     "train.pretrained=''",
     "train.data.canvas=192",
     "train.batch=4",
     "train.log_every=2",
     "train.optimizer.backbone_stages=[3]",
 )
+WEIGHT = "rpn.cls.0.decode.3.weight"
 
 
 def preset(folder, *settings):
@@ -135,8 +144,10 @@ def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
             assert torch.equal(weights[name], value)
 
 
-def test_a_stopped_run_goes_on_exactly(training_folder, tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_stopped_run_goes_on_exactly(training_folder, tmp_path, accumulate):
     settings = (
+        f"train.accumulate={accumulate}",
         "train.steps=8",
         "train.checkpoint_every=4",
         "train.optimizer.backbone_from=0.6",
@@ -175,12 +186,216 @@ def test_a_run_that_is_asked_to_stop_saves_first(training_folder, tmp_path):
     assert Training(preset(training_folder, "train.steps=8"), tmp_path, "cpu").step == 3
 
 
-def test_a_diverging_run_stops_and_says_so(training_folder, tmp_path):
-    wild = "train.optimizer={name: sgd, lr: 1.0e+30, lr_end: 1.0e+30, warmup_steps: 0, backbone_stages: [3]}"
-    training = Training(preset(training_folder, "train.steps=8", wild), tmp_path, "cpu")
-    with pytest.raises(UserError, match="diverged before step 2: the loss is nan; try a lower"):
+def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_path):
+    settings = ("train.steps=8", "train.checkpoint_every=1", "train.guard=3", "train.log_every=1")
+    training = Training(preset(training_folder, *settings), tmp_path, "cpu")
+    kept = []
+
+    def spoil(step, _):
+        if step == 2:
+            kept.extend([training.model.state_dict()[WEIGHT].clone(), (tmp_path / "checkpoint.pt").stat().st_mtime_ns])
+            training.loader = Spoiled(training.loader)
+        return True
+
+    with pytest.raises(UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite"):
+        training.run(spoil)
+    assert torch.equal(training.model.state_dict()[WEIGHT], kept[0])
+    assert Training(preset(training_folder, *settings), tmp_path, "cpu").step == 2
+    assert [row["skipped"] for row in rows(tmp_path, "train")] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folder, tmp_path, name):
+    values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [3]}}"
+    one = preset(training_folder, f"train.optimizer={values}", "train.steps=4", "train.log_every=4")
+    training = Training(one, tmp_path, "cpu")
+    sound, states, moved = training.loader, [state(training)], []
+
+    def watch(step, _):
+        states.append(state(training))
+        moved.append(any(not torch.equal(value, states[-1][key]) for key, value in states[-2].items()))
+        training.loader = Spoiled(sound) if step == 2 else sound
+        return True
+
+    training.loader = Spoiled(sound)  # the very first step too, when momentum has no value yet
+    training.run(watch)
+    assert moved == [False, True, False, True]
+    (row,) = rows(tmp_path, "train")
+    assert row["skipped"] == 2
+    assert np.isfinite(list(row.values())[2:]).all()
+    assert all(torch.isfinite(value).all() for value in states[-1].values())
+
+
+class Spoiled:
+    """A loader whose pictures are not numbers."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def batch(self, number):
+        batch = self.loader.batch(number)
+        batch.search.fill_(float("nan"))
+        return batch
+
+    def close(self):
+        self.loader.close()
+
+
+def state(training):
+    """Return copies of all that a step changes: weights, statistics and momenta."""
+    tensors = {f"model.{k}": v for k, v in training.model.state_dict().items() if "num_batches" not in k}
+    for number, values in training.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{key}": value for key, value in values.items() if value is not None}
+    return {key: value.clone() for key, value in tensors.items()}
+
+
+def test_parts_of_a_batch_have_the_gradient_of_their_mean(training_folder, tmp_path):
+    settings = ("train.steps=4", "train.accumulate=2", "train.optimizer.clip=1e9")
+    training = Training(preset(training_folder, *settings), tmp_path / "both", "cpu")
+    weights = training.model.state_dict()
+    expected = {}
+    for number in range(2):
+        alone = Training(preset(training_folder, *settings), tmp_path / "alone", "cpu")
+        alone.model.load_state_dict(weights)
+        alone.objective(alone._draw(number), alone.generator)["loss"].backward()
+        for name, weight in alone.model.named_parameters():
+            if weight.grad is not None:
+                expected[name] = expected.get(name, 0) + weight.grad / 2
+    training._train_step()
+    assert expected
+    for name, weight in training.model.named_parameters():
+        assert (name in expected) == (weight.grad is not None)
+        if name in expected:
+            torch.testing.assert_close(weight.grad, expected[name])
+
+
+def test_averaged_gradients_make_the_steps_of_summed_ones_by_other_settings():
+    """The table of docs/training.md: PySOT's sum over N processes, with lr, clip and decay; ours with theirs."""
+    generator = torch.Generator().manual_seed(0)
+    parts, start = torch.randn(5, 3, 4, generator=generator), torch.randn(4, generator=generator)
+    lr, clip, decay, count = 0.1, 2.0, 0.3, 3
+
+    def descend(gradients, lr, clip, decay):
+        weight = torch.nn.Parameter(start.clone())
+        optimizer = torch.optim.SGD([weight], lr, 0.9, weight_decay=decay)
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            torch.nn.utils.clip_grad_norm_([weight], clip)
+            optimizer.step()
+        return weight.detach()
+
+    theirs = descend(parts.sum(1), lr, clip, decay)
+    torch.testing.assert_close(
+        descend(parts.mean(1), lr * count, clip / count, decay / count), theirs, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_channels_last_and_compiled_networks_give_the_same_losses(training_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    plain = Training(preset(training_folder), tmp_path / "a", "cpu")._train_step()
+    for number, setting in enumerate(("channels_last", "compile")):
+        training = Training(preset(training_folder, f"train.{setting}=true"), tmp_path / str(number), "cpu")
+        losses = training._train_step()
+        for name, value in plain.items():
+            torch.testing.assert_close(losses[name], value, rtol=1e-3, atol=1e-4)
+    assert training.model._compiled_call_impl is not None
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(training_folder, tmp_path):
+    with pytest.raises(UserError, match="1 processes x train.accumulate 3 are 3 parts; use 6"):
+        Training(preset(training_folder, "train.accumulate=3"), tmp_path, "cpu")
+    with pytest.raises(UserError, match="sync_batch_norm works on CUDA GPUs only"):
+        Training(preset(training_folder, "train.sync_batch_norm=true"), tmp_path, "cpu")
+
+
+def test_too_few_gpus_for_torchrun_are_named(training_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="4 processes on this machine, but torch sees 2 CUDA GPUs; use --nproc-per-nod"):
+        Training(preset(training_folder), tmp_path, "cuda")
+    with pytest.raises(UserError, match="--device cuda:1 is for one process; with torchrun give --device cuda"):
+        Training(preset(training_folder), tmp_path, "cuda:1")
+
+
+def test_memory_too_small_for_the_batch_says_what_fits(training_folder, tmp_path, monkeypatch):
+    """A GPU of 1 GiB, half of it free, on which a pair takes 64 MiB and so 7 fit with a margin."""
+    training = Training(preset(training_folder, "train.batch=24"), tmp_path, "cpu")
+    mib = 2**20
+
+    class Objective:
+        largest = 0
+
+        def __call__(self, batch, generator):
+            count = len(batch.box)
+            if count > 8:
+                raise torch.OutOfMemoryError
+            self.largest = max(self.largest, count)
+            return {"loss": sum(weight.sum() for weight in training.trained)}
+
+    network = training.objective = Objective()
+    for name, value in {
+        "empty_cache": lambda: None,
+        "memory_allocated": lambda device: 512 * mib,
+        "memory_reserved": lambda device: 512 * mib,
+        "mem_get_info": lambda device: (512 * mib, 1024 * mib),
+        "reset_peak_memory_stats": lambda device: None,
+        "max_memory_allocated": lambda device: (512 + 64 * network.largest) * mib,
+        "get_device_properties": lambda device: SimpleNamespace(total_memory=1024 * mib),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(training.accelerator, "unwrap_model", lambda model: model)
+    said = "24 pairs at a time do not fit into the GPU's 1.0 GiB, about 7 would; use --set train.accumulate=4 "
+    with pytest.raises(UserError, match=re.escape(said + "(the batch stays 24) or --set train.batch=7")):
         training.run()
-    assert not (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "fitting", "said"),
+    [
+        (1, 10, "about 10 would; use --set train.accumulate=4 (the batch stays 64) or --set train.batch=20"),
+        (2, 9, "about 9 would; use --set train.accumulate=4 (the batch stays 64) or --set train.batch=36"),
+        (1, 0, "nor do 4; free memory on it, or take a smaller model or another GPU"),
+    ],
+)
+def test_two_gpus_share_what_fits(accumulate, fitting, said):
+    assert said in advice(64 // 2 // accumulate, 64, accumulate, fitting, 79.1)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(training_folder, tmp_path):
+    settings = ("train.steps=4", "train.checkpoint_every=2")
+    training = Training(preset(training_folder, *settings), tmp_path, "cpu")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(step, _):
+        if step == 3:  # from now on a write fails half-way through the file
+            half = (tmp_path / "checkpoint.pt").stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, limit[1]))
+        return True
+
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*checkpoint.pt: "):
+            training.run(fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.glob(".*part*"))
+    again = Training(preset(training_folder, *settings), tmp_path, "cpu")
+    assert again.step == 2
+    again.run()
+    assert again.step == 4
+
+
+def test_no_space_left_is_said(tmp_path, monkeypatch):
+    def fail(values, file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 1, "model": {}, "optimizer": {}})
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(UserError, match="cannot write .*checkpoint.pt: No space left on device"):
+        save_checkpoint(path, {"step": 2, "model": {}, "optimizer": {}})
+    monkeypatch.undo()
+    assert load_checkpoint(path)["step"] == 1
 
 
 def test_best_is_the_best_and_not_the_last(training_folder, sequences, tmp_path, monkeypatch):
@@ -269,7 +484,12 @@ def test_a_start_and_a_stage_need_each_other(training_folder, tmp_path):
         Training(preset(training_folder, "train.pretrained=no.pth"), tmp_path, "cpu")
 
 
-MASKS = ("model.backbone={name: resnet18, stages: [3]}", "model.mask=true", "train.loss.mask=36")
+MASKS = (
+    "model.search_size=255",
+    "model.backbone={name: resnet18, stages: [3]}",
+    "model.mask=true",
+    "train.loss.mask=36",
+)
 
 
 def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_folder, tmp_path):
@@ -290,8 +510,9 @@ def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_fol
     batch = Batch(*(torch.zeros(2, 4),) * 4, mask, torch.tensor([True, False]))
     prediction = Prediction(torch.zeros(0), torch.zeros(0), (torch.zeros(0),))
     generator = torch.Generator().manual_seed(0)
-    loss = training._mask_loss(Branch(), prediction, batch, target, generator)
-    assert sorted(asked) == [(0, 10, 17), (0, 11, 18)]
+    loss = training.objective._mask_loss(Branch(), prediction, batch, target.label, generator)
+    assert sorted(asked[:2]) == [(0, 10, 17), (0, 11, 18)]  # the others do not count
+    assert len(asked) == 2 * training.config.masks_per_pair
     # Certain of the object everywhere; cells of rows 10 and 11 see the picture from rows 48 and 56 on.
     assert loss.item() == pytest.approx(9 * (12 + 4) / 2 / 127, abs=1e-3)
 

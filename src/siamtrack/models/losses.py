@@ -73,11 +73,10 @@ def overlaps(boxes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return iou, iou - (hull - union) / hull.clamp(min=1e-6)
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the mean logistic loss of masks' pixels, 0 for no masks (SiamMask, eq. 3).
+def mask_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean logistic loss of masks' pixels, 0 where no mask counts (SiamMask, eq. 3).
 
-    Shapes: logits [K, M, M]; target [K, M, M], 0 or 1.
+    Shapes: logits [K, M, M]; target [K, M, M], 0 or 1; weight [K], 1 for a mask that counts, else 0.
     """
-    if not len(logits):
-        return logits.sum()
-    return functional.binary_cross_entropy_with_logits(logits.float(), target)
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((1, 2))  # [K]
+    return (loss * weight).sum() / weight.sum().clamp(min=1)

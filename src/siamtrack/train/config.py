@@ -92,13 +92,24 @@ class TrainConfig(Config):
     steps: PositiveInt = 4000
     """Steps of the optimizer."""
     batch: PositiveInt = 128
-    """Pairs a step."""
+    """Pairs a step, of all processes together."""
+    accumulate: PositiveInt = 1
+    """Parts that a process computes its pairs of a step in, one after the other, where memory is short. Their gradients
+    are averaged like those of processes."""
     masks_per_pair: PositiveInt = 4
     """At most so many cells of a pair, on average, give a mask loss."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Decides all that is random."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Precision of convolutions on a GPU (autocast); a CPU always computes in fp32."""
+    channels_last: bool = False
+    """Keep images with the channels innermost, which tensor cores prefer."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    sync_batch_norm: bool = False
+    """Let batch norm see the pairs of all GPUs together."""
+    guard: PositiveInt = 10
+    """So many steps in a row whose gradient is not finite end the run; fewer are skipped and counted."""
     average: float = Field(0.998, ge=0, lt=1)
     """Decay of the moving average of weights that is validated and saved; 0 for none."""
     log_every: PositiveInt = 50

@@ -29,12 +29,21 @@ def set_frozen(model: SiameseRPN, step: int, config: TrainConfig) -> None:
     if config.stage == "refine":
         if model.mask:
             model.mask.requires_grad_(True).train()
+            model.mask.correlation.decode.requires_grad_(False).eval()  # the coarse masks, which no loss asks for
         return
     for part in head_parts(model):
         part.requires_grad_(True).train()
-    if step >= config.optimizer.backbone_from * config.steps and config.optimizer.backbone_lr > 0:
+    if model.mask:
+        model.mask.refine.requires_grad_(False)  # the second stage's
+    if trunk_is_trained(step, config):
         for stage in trained_stages(model, config.optimizer):
             stage.requires_grad_(True).train(config.optimizer.backbone_batch_norm)
+
+
+def trunk_is_trained(step: int, config: TrainConfig) -> bool:
+    """Return whether the trunk is trained at ``step``; once it is, it is to the end."""
+    settings = config.optimizer
+    return config.stage == "all" and settings.backbone_lr > 0 and step >= settings.backbone_from * config.steps
 
 
 def head_parts(model: SiameseRPN) -> list[nn.Module]:
