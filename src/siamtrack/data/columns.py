@@ -72,7 +72,7 @@ class Names(Sequence[str]):
     def __getitem__(self, number: int | slice) -> str | list[str]:
         if isinstance(number, slice):
             return [self.values[code] for code in self.codes[number]]
-        return self.values[self.codes[number]]
+        return self.values[int(self.codes[number])]
 
     def among(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """[N] which strings are among ``names``."""

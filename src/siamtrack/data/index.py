@@ -8,7 +8,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -193,6 +193,8 @@ class IndexBuilder:
         self._frame.append(record.frame)
         self._size.extend(size)
         for thing in record.objects:
+            if record.shares:
+                thing = _in_pixels(thing, size)
             self._add_object(thing, number, size, source, record.video, shard, where)
 
     def _add_object(
@@ -339,6 +341,18 @@ def _cut(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, flo
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, size[0]), min(y + h, size[1])
     usable = np.isfinite((x, y, w, h)).all() and right - left >= 1 and bottom - top >= 1
     return (left, top, right - left, bottom - top) if usable else None
+
+
+def _in_pixels(thing: Object, size: tuple[int, int]) -> Object:
+    """Return an object whose box and polygons are shares of a picture's size in pixels of the picture."""
+    width, height = size
+    box = thing.box and (thing.box[0] * width, thing.box[1] * height, thing.box[2] * width, thing.box[3] * height)
+    mask = thing.mask
+    if mask.startswith("polygon:"):
+        values = [float(value) for value in mask.removeprefix("polygon:").split(",")]
+        corners = [f"{value * (height if number % 2 else width):.6g}" for number, value in enumerate(values)]
+        mask = "polygon:" + ",".join(corners)
+    return replace(thing, box=box, mask=mask)
 
 
 def described(rejected: Iterable[Rejection]) -> str:
