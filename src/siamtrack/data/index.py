@@ -8,7 +8,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -446,7 +446,7 @@ def write_index(index: Index, path: Path) -> None:
             "objects": pa.LargeListArray.from_arrays(pa.array(offsets), objects),
         }
     )
-    facts = {"version": _VERSION, "rejected": _summed(index.rejected)}
+    facts = {"version": _VERSION, "rejected": [astuple(each) for each in _summed(index.rejected)]}
     table = table.replace_schema_metadata({"siamtrack": json.dumps(facts)})
     with files.atomic(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
@@ -458,7 +458,7 @@ def _summed(rejected: Iterable[Rejection]) -> list[Rejection]:
     for each in rejected:
         key = each.source, each.reason
         found = summed.get(key)
-        summed[key] = each if found is None else found._replace(count=found.count + each.count)
+        summed[key] = each if found is None else replace(found, count=found.count + each.count)
     return list(summed.values())
 
 

@@ -5,7 +5,7 @@ pictures themselves are looked at by :class:`siamtrack.data.index.IndexBuilder`.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from siamtrack.data.index import IndexBuilder
@@ -92,7 +92,7 @@ def add_source(builder: IndexBuilder, source: Wanted) -> Iterator[int]:
     try:
         for item in known.read(source.folder):
             if isinstance(item, Rejection):
-                builder.rejected.append(item if source.kind == "jsonl" else item._replace(source=source.name))
+                builder.rejected.append(item if source.kind == "jsonl" else replace(item, source=source.name))
             else:
                 builder.add(item, source.name)
                 if len(builder) % 100 == 0:

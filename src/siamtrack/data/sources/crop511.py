@@ -36,7 +36,7 @@ def read_crop511(root: Path) -> Iterator[Record | Rejection]:
         raise UserError(f"crop511: looked for train.json beside the folders of crops in {root} and found none")
     for path in files:
         try:
-            videos: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+            videos: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
             listed = sorted((str(video), dict(tracks)) for video, tracks in videos.items())
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(f"crop511: {path} is no JSON file of videos and tracks ({error})") from None
@@ -46,7 +46,7 @@ def read_crop511(root: Path) -> Iterator[Record | Rejection]:
             yield from _video(base / video, video, tracks, path)
 
 
-def _video(folder: Path, video: str, tracks: dict[str, dict[str, Any]], path: Path) -> Iterator[Record | Rejection]:
+def _video(folder: Path, video: str, tracks: dict[str, Any], path: Path) -> Iterator[Record | Rejection]:
     named = set()
     for track, frames in tracks.items():
         if not isinstance(frames, dict):
@@ -61,9 +61,7 @@ def _video(folder: Path, video: str, tracks: dict[str, dict[str, Any]], path: Pa
                 continue
             named.add(f"{number:06d}.{track}.x.jpg")
             if size.max() <= 1:
-                yield Rejection(
-                    "crop511", where, "box as shares of a picture of unknown proportions (PySOT's YouTube-BB)"
-                )
+                yield Rejection("crop511", where, "box in shares of a picture of unknown shape (YouTube-BB)")
                 continue
             if size.min() <= 0:
                 yield Rejection("crop511", where, "box outside the picture, empty or not finite")

@@ -42,15 +42,14 @@ def _table(path: Path) -> Frames:
     frames: Frames = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as file:
         rows: Any = csv.DictReader(file) if path.suffix == ".csv" else (json.loads(line) for line in file)
-        number = 0
         try:
-            for number, row in enumerate(rows, 1):
+            for row in rows:
                 x, y, w, h = (float(row[axis]) for axis in "xywh")
                 lost = row.get("lost") in (True, "1", "true")
                 frames[int(row["frame"])].append(Object(None if lost else (x, y, w, h), str(row.get("id") or 0)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__} {error}"
-            raise UserError(f"{path} row {number} has no frame and x, y, w, h ({reason})") from None
+            raise UserError(f"{path} has a row without frame and x, y, w, h ({reason})") from None
     return frames
 
 
@@ -72,7 +71,7 @@ def read_mot(root: Path) -> Iterator[Record | Rejection]:
     def read(path: Path) -> Iterator[Record | Rejection]:
         if path.is_dir():
             table, images = path / "gt" / "gt.txt", path / _images(path)
-            pictures = [(None, each) for each in layout.images(images, f"sequence {path.name}")]
+            pictures: Pictures = [(None, each) for each in layout.images(images, f"sequence {path.name}")]
         else:
             table, pictures = path, _pictures(root, path.stem, path)
         return _mot(path.stem, table, pictures)

@@ -1,5 +1,5 @@
-"""PASCAL VOC (Everingham et al., IJCV 2010): ``VOCdevkit/VOC2012/`` with ``Annotations/``, ``JPEGImages/`` and, for some
-pictures, ``SegmentationObject/``.
+"""PASCAL VOC (Everingham et al., IJCV 2010): ``VOCdevkit/VOC2012/`` with ``Annotations/``, ``JPEGImages/`` and,
+for some pictures, ``SegmentationObject/``.
 """
 
 from collections.abc import Iterator

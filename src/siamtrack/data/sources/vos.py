@@ -1,4 +1,5 @@
-"""Video object segmentation: YouTube-VOS (Xu et al., 2018) and DAVIS (Pont-Tuset et al., 2017; Perazzi et al., CVPR 2016).
+"""Video object segmentation: YouTube-VOS (Xu et al., 2018) and DAVIS (Pont-Tuset et al., 2017; Perazzi et al.,
+CVPR 2016).
 
 The truth is label images; an object's box encloses its pixels.
 """

@@ -37,6 +37,8 @@ def read_ytbb(root: Path) -> Iterator[Record | Rejection]:
                         yield Rejection("ytbb", where, "damaged line")
                     continue
                 image = folder / class_id / f"{video}_{time}_{class_id}_{thing}.jpg"
+                if presence == "absent" and not image.is_file():
+                    continue  # nothing is lost: the scripts may leave out such frames
                 box = None if presence == "absent" else (left, top, right - left, bottom - top)
                 item = Object(box, f"{class_id}+{thing}", label)
                 yield Record(image, [item], video, second, shares=True)
