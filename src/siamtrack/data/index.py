@@ -446,13 +446,13 @@ def write_index(index: Index, path: Path) -> None:
             "objects": pa.LargeListArray.from_arrays(pa.array(offsets), objects),
         }
     )
-    facts = {"version": _VERSION, "rejected": [astuple(each) for each in _summed(index.rejected)]}
+    facts = {"version": _VERSION, "rejected": [astuple(each) for each in summed(index.rejected)]}
     table = table.replace_schema_metadata({"siamtrack": json.dumps(facts)})
     with files.atomic(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
 
 
-def _summed(rejected: Iterable[Rejection]) -> list[Rejection]:
+def summed(rejected: Iterable[Rejection]) -> list[Rejection]:
     """Return one of each source and reason, with their number."""
     summed: dict[tuple[str, str], Rejection] = {}
     for each in rejected:
