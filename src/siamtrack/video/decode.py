@@ -100,7 +100,7 @@ class Film:
 
     def _stamps(self, start: Moment) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the time stamps of all frames up to somewhat behind ``start``, in order, without decoding any, and
-        the presentation and decoding time stamp of each keyframe; nothing if the file does not tell them reliably.
+        each keyframe's, with the one to seek it by; nothing if the file does not tell them reliably.
         """
         stream = self._container.streams.video[0]
         stamps: list[int] = []
@@ -111,10 +111,10 @@ class Film:
             for packet in self._container.demux(stream):
                 if packet.size == 0 and packet.dts is None:  # the end
                     break
-                if packet.pts is None or packet.dts is None or not (keys or packet.is_keyframe):
+                if packet.pts is None or not (keys or packet.is_keyframe):
                     return [], []
                 if packet.is_keyframe:
-                    keys.append((packet.pts, packet.dts))
+                    keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
                 if not packet.is_discard:  # by an edit list
                     insort(stamps, packet.pts)
                 place = len(stamps) - 1 - _REORDERED
