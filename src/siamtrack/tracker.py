@@ -16,8 +16,8 @@ from siamtrack.runtimes.load import Runtime, load_network
 from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.state import TrackResult, TrackState
-from siamtrack.video.image import Image
 from siamtrack.video.frame import Moment, VideoFrame
+from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
 Box = Sequence[float] | NDArray[np.float64]

@@ -1,6 +1,7 @@
 """How sources are read: ahead in a thread, from the middle of a video, from cameras and streams."""
 
 import gc
+import socket
 import threading
 import time
 from fractions import Fraction
@@ -57,13 +58,13 @@ def film(path, codec="libx264", options=(), times=None):
 UNEVEN = np.cumsum(np.random.default_rng(5).integers(10, 90, FRAMES)).tolist()
 B_FRAMES = {"g": "12", "bf": "3", "sc_threshold": "0", "preset": "veryfast"}
 FILMS = {
-    "b-frames.mp4": dict(options=B_FRAMES),
-    "uneven.mp4": dict(options=B_FRAMES, times=UNEVEN),
-    "open-groups.mkv": dict(options=B_FRAMES | {"x264-params": "open-gop=1"}),
-    "stream.ts": dict(options=B_FRAMES),
-    "old.avi": dict(codec="mpeg4", options={"g": "12", "bf": "2"}),  # its packets have no time stamps
-    "web.webm": dict(codec="libvpx", options={"g": "12", "auto-alt-ref": "1", "lag-in-frames": "10"}),
-    "stills.mkv": dict(codec="mjpeg"),
+    "b-frames.mp4": {"options": B_FRAMES},
+    "uneven.mp4": {"options": B_FRAMES, "times": UNEVEN},
+    "open-groups.mkv": {"options": B_FRAMES | {"x264-params": "open-gop=1"}},
+    "stream.ts": {"options": B_FRAMES},
+    "old.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},  # its packets have no time stamps
+    "web.webm": {"codec": "libvpx", "options": {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "10"}},
+    "stills.mkv": {"codec": "mjpeg"},
 }
 
 
@@ -275,9 +276,8 @@ def test_a_network_camera_that_falls_silent(address, monkeypatch):
 
 
 def test_a_server_that_never_answers(monkeypatch):
-    import socket
-
     monkeypatch.setattr(source, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/camera.mjpg"
         with pytest.raises(UserError, match=r"did not answer for 0.2 s"):
-            VideoSource(f"http://127.0.0.1:{server.getsockname()[1]}/camera.mjpg")
+            VideoSource(address)
