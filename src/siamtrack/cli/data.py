@@ -78,5 +78,5 @@ def _print(index: Index) -> None:
         size, side = "{}x{}".format(*each.size), "/".join(f"{value:.0f}" for value in each.side)
         print(line.format(each.source, each.pictures, each.videos, each.tracks, each.boxes, each.still_boxes,
                           each.masks, each.absent, size, side))  # fmt: skip
-    for each in sorted(summed(index.rejected), key=lambda each: (each.source, -each.count)):
-        print(f"left out of {each.source}: {each.count} x {each.reason}; the first: {each.where}")
+    for left in sorted(summed(index.rejected), key=lambda left: (left.source, -left.count)):
+        print(f"left out of {left.source}: {left.count} x {left.reason}; the first: {left.where}")
