@@ -10,14 +10,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamtrack.data.augment import Augmenter, Batch
+from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
-from siamtrack.data.pack import load_pack
-from siamtrack.data.pairs import PairSampler
+from siamtrack.data.loader import PairLoader
 from siamtrack.data.targets import Targets, assign
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -80,14 +78,24 @@ class Training:
             raise UserError(f"train.stage refine learns from masks alone and needs {lacking}")
         self.index = index
         sizes = preset.model.template_size, preset.model.search_size
-        self.sampler = PairSampler(index, config.sampling, sizes[0])
-        pack = load_pack(index, config.data.canvas, device)
-        self.augmenter = Augmenter(index, pack, *sizes, with_masks=preset.model.mask)
+        self.loader = PairLoader(
+            index,
+            config.sampling,
+            *sizes,
+            batch=config.batch,
+            seed=config.seed,
+            device=self.device,
+            with_masks=preset.model.mask,
+            canvas=config.data.canvas,
+            cache=config.data.cache,
+            folder=Path(config.data.cache_folder) if config.data.cache_folder else None,
+            workers=config.data.workers,
+        )
         self.cells = preset.model.response_cells(sizes[1])
         self.anchors = torch.from_numpy(anchor_grid(preset.model.anchors, self.cells)).float().to(self.device)
         self.clips = {"sequences": read_clips(config.validation)}
         if len(held):
-            self.clips["held"] = held_clips(held, load_pack(held, config.data.canvas, "cpu"), config.seed)
+            self.clips["held"] = held_clips(held, config.data.canvas, config.seed)
         self.clips = {name: clips for name, clips in self.clips.items() if clips}
 
         self.optimizer = make_optimizer(self.model, config)
@@ -143,8 +151,7 @@ class Training:
     def _train_step(self) -> dict[str, Tensor]:
         """Draw a batch, descend once, and return the losses. All that is random depends on seed and step."""
         config = self.config
-        pairs = self.sampler.draw(np.random.default_rng([config.seed, self.step]), config.batch)
-        batch = self.augmenter.batch(pairs)
+        batch = self.loader.batch(self.step)
         generator = torch.Generator(self.device).manual_seed((config.seed << 32) + self.step)
 
         set_frozen(self.model, self.step, config)
@@ -269,8 +276,8 @@ class Training:
         for name, section in sections.items():
             flatten(f"{name}.", section.model_dump())
         # These may change: where files are, and how the run is watched.
-        movable = ("train.data.root", "train.start", "train.pretrained", "train.validation.", "train.log_every",
-                   "train.checkpoint_every")  # fmt: skip
+        movable = ("train.data.root", "train.data.cache", "train.data.workers", "train.start", "train.pretrained",
+                   "train.validation.", "train.log_every", "train.checkpoint_every")  # fmt: skip
         return {key: value for key, value in flat.items() if not key.startswith(movable)}
 
 
