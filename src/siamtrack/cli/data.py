@@ -1,16 +1,20 @@
 """``siamtrack data``: an index of training data, what it holds, and what the network sees of it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import typer
 
 from siamtrack import files
 from siamtrack.cli.progress import progress_bar
+from siamtrack.data.check import decodable
 from siamtrack.data.index import Index, IndexBuilder, read_index, summed, write_index
 from siamtrack.data.sources import SOURCES, add_source, wanted
 from siamtrack.data.summary import summarize
 from siamtrack.errors import UserError
+from siamtrack.models import zoo
 
 app = typer.Typer(help="Training data: index data sets, count what an index holds, and look at it.")
 
@@ -30,12 +34,17 @@ def index(
     rejected: Annotated[
         Path | None, typer.Option("--rejected", help="Text file for what was left out: source, reason, where.")
     ] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Also decode every picture and mask, which is slow.")
+    ] = False,
 ) -> None:
     """Make one index of data sets in their published layouts.
 
     The header of every picture is read. What cannot be used is left out and counted by reason. Pictures stay where they
     are: the index names them relative to its own folder if they lie below it.
     """
+    if not find_spec("pyarrow"):
+        raise UserError("an index in Parquet needs pyarrow; pip install 'siamtrack[train]'")
     if kind and not folder:
         raise UserError(f"data index {kind}: give the folder too, as 'siamtrack data index {kind} FOLDER --out FILE'")
     given = [(kind, folder)] if kind and folder else []
@@ -56,6 +65,9 @@ def index(
             for count in add_source(builder, source):
                 bar.update(bar.task_ids[0], completed=count)
     made = builder.build()
+    if decode:
+        with progress_bar("decode", len(made.pictures), "pictures") as bar:
+            made = decodable(made, lambda count: bar.update(bar.task_ids[0], completed=count))
     write_index(made, out)
     if listed:
         rows = (f"{each.source}\t{each.reason}\t{each.where}\t{each.count}" for each in made.rejected)
@@ -68,6 +80,37 @@ def index(
 def stats(index: Indexed) -> None:
     """Count pictures, tracks, boxes and masks of each source, and what was left out by reason."""
     _print(read_index(index))
+
+
+@app.command("preview")
+def preview(
+    index: Indexed,
+    out: Annotated[Path, typer.Option("--out", help="The .png file to write.")] = Path("preview.png"),
+    preset: Annotated[str, typer.Option("--preset", help="Name of a model, or a preset's .yaml file.")] = zoo.DEFAULT,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over the preset's, e.g. train.sampling.negative=1.")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, max=256, help="How many pairs.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Other pairs.")] = 0,
+) -> None:
+    """Draw training pairs as the network sees them, with the target and the anchors assigned to it.
+
+    Left the template, right the search region: the target's box green (red in a negative pair), its mask magenta,
+    positive anchors blue, the middles of negative ones red.
+    """
+    if not find_spec("torch"):
+        raise UserError("training pairs need PyTorch; pip install 'siamtrack[train]'")
+    if files.writable(out).suffix.lower() != ".png":
+        raise UserError(f"cannot write {out}: the name must end in .png")
+    loaded = zoo.load(preset, settings or [])
+    from siamtrack.data.preview import preview as draw
+    from siamtrack.train.config import TrainConfig
+
+    config = loaded.section("train", TrainConfig)
+    sheet = draw(read_index(index), loaded.model, config.sampling, config.targets, config.data.canvas, pairs, seed)
+    with files.atomic(out) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+    print(f"wrote {out}: {pairs} pairs, {sheet.shape[1]}x{sheet.shape[0]} pixels")
 
 
 def _print(index: Index) -> None:

@@ -130,12 +130,16 @@ class PairLoader:
             self._sent = step + 1, self._send(following.result())
         return self._augmenter.batch(ready.pairs, pixels, ready.needs)
 
+    def pairs(self, step: int) -> Pairs:
+        """Return what the batch of ``step`` shows."""
+        return self._sampler.draw(np.random.default_rng([self._seed, step, self._rank]), self._count)
+
     def close(self) -> None:
         """End the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, step: int) -> _Prepared:
-        pairs = self._sampler.draw(np.random.default_rng([self._seed, step, self._rank]), self._count)
+        pairs = self.pairs(step)
         if self._all is not None:
             return _Prepared(pairs, None, None)
         needs = self._augmenter.needs(pairs)
