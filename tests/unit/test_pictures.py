@@ -142,6 +142,8 @@ def test_columns_of_text():
     assert column.take(np.array([4, 0, 2, 2]))[:] == ["b/c.jpg", "", "zwölf", "zwölf"]
     with pytest.raises(IndexError):
         column[5]
+    many = RNG.integers(0, 5, 70_000)
+    assert column.take(many)[:] == [texts[number] for number in many]
 
 
 def test_an_index_is_the_same_from_disk(folder, tmp_path):

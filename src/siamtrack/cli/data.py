@@ -35,7 +35,7 @@ def index(
         Path | None, typer.Option("--rejected", help="Text file for what was left out: source, reason, where.")
     ] = None,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Also decode every picture and mask, which is slow.")
+        bool, typer.Option("--decode", help="Also decode all pictures and masks, which is slow.")
     ] = False,
 ) -> None:
     """Make one index of data sets in their published layouts.

@@ -33,8 +33,8 @@ def preview(
     """Return the first batch of a run as a sheet of ``count`` pairs: template, search region, and what they are.
 
     In the search region the target's box is green and its mask's outline magenta, boxes of positive anchors are blue,
-    middles of negative ones red. Of negative pairs the box is that of the other object, in red. Negatives that a network
-    would choose (``targets.hard``) are drawn by chance.
+    middles of negative ones red. Of negative pairs the box is that of the other object, in red. Negatives that a
+    network would choose (``targets.hard``) are drawn by chance.
 
     Raises:
         UserError: pictures cannot be used, or ``sampling`` does not fit the index.
