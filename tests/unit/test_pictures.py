@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 import tarfile
 from fractions import Fraction
 
@@ -133,6 +134,23 @@ def test_sizes_come_from_headers(suffix, flags):
         assert image_size(lambda offset, count, cut=cut: cut[offset : offset + count]) in (None, (301, 37))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pictures_that_viewers_turn_are_found(tmp_path, order, orientation):
+    content = cv2.imencode(".jpg", np.full((30, 40, 3), 90, np.uint8))[1].tobytes()
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
+    tiff += struct.pack(f"{order}HHII", 0x010F, 2, 1, 0) + struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0" + tiff
+    (tmp_path / "a.jpg").write_bytes(content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:])
+    assert PictureReader(tmp_path).turned("a.jpg") == (orientation == 6)
+    assert PictureReader(tmp_path).size("", "a.jpg") == (40, 30)  # as stored
+    assert PictureReader(tmp_path).picture(at("a.jpg", size=(40, 30))).shape == (30, 40, 3)
+    builder = IndexBuilder(tmp_path)
+    builder.add(Record(tmp_path / "a.jpg", [Object((1, 1, 9, 9))], size=(40, 30)), "its size is given")
+    builder.add(Record(tmp_path / "a.jpg", [Object((1, 1, 9, 9))]), "not given")
+    assert len(builder.build()) == (1 if orientation == 6 else 2)
+
+
 def test_columns_of_text():
     texts = ["", "a", "zwölf", "", "b/c.jpg"]
     column = Texts.of(texts)
@@ -197,12 +215,14 @@ def test_masks_that_do_not_fit_are_dropped_and_boxes_kept(folder):
     root, _, _ = folder
     cv2.imwrite(str(root / "small.png"), np.full((10, 10), 255, np.uint8))
     builder = IndexBuilder(root)
-    names = ("small.png", "none.png", "text.mp4", "mask.png#1")
+    names = ("small.png", "none.png", "text.mp4", "mask.png#1", "a#b.png")
+    cv2.imwrite(str(root / "a#b.png"), np.full((48, 64), 255, np.uint8))
     (root / "text.mp4").write_text("no film")
     things = [Object((1, 1, 9, 9), mask=str(root / name)) for name in names]
     builder.add(Record(root / "a.png", things), "s")
     index = builder.build()
-    assert index.mask[:] == ["", "", "", "mask.png#1"]
+    assert index.mask[:] == ["", "", "", "mask.png#1", "a#b.png"]
+    assert (PictureReader(root).mask(index.pictures[0], index.mask[4]) == 255).all()
     assert sorted(each.reason.split(" (")[0] for each in index.rejected) == [
         "mask missing", "mask of another size than its picture", "mask unreadable"]  # fmt: skip
     empty = IndexBuilder(root)

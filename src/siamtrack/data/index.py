@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from siamtrack import files
 from siamtrack.data.columns import Names, Texts
-from siamtrack.data.pictures import PictureReader
+from siamtrack.data.pictures import PictureReader, split_mask
 from siamtrack.data.records import Object, Picture, Record, Rejection
 from siamtrack.errors import UserError, nearest
 
@@ -227,11 +227,14 @@ class IndexBuilder:
             return given
         try:
             size = self._header(shard, image)
+            unclear = given is None and not shard and self._reader.turned(image)
         except UserError as error:
             self.reject(source, f"{where} ({error})", "picture missing")
             return None
         if size is None:
             self.reject(source, where, "picture unreadable")
+        elif unclear:  # whether boxes were drawn on it as it is stored or as it is shown
+            self.reject(source, where, "picture with an EXIF orientation (save it upright)")
         elif given is not None and size != given:
             shown = "{}x{} instead of {}x{}".format(*size, *given)
             self.reject(source, f"{where} ({shown})", "picture of another size than its annotation says")
@@ -244,7 +247,7 @@ class IndexBuilder:
         if not mask or mask.startswith(("polygon:", "rle:")):
             return mask
         in_tar = shard.endswith(".tar")
-        name, sign, number = mask.partition("#")
+        name, number = split_mask(mask)
         name = name if in_tar else self._reference(Path(name))
         if self._check:
             try:
@@ -258,7 +261,7 @@ class IndexBuilder:
             if found != size:
                 self.reject(source, f"{where}: {name}", "mask of another size than its picture (the box is kept)")
                 return ""
-        return f"{name}{sign}{number}"
+        return f"{name}#{number}" if number else name
 
     def _reference(self, path: Path) -> str:
         folder = self._relative(path.parent)

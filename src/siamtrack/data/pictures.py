@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.data.headers import image_size
+from siamtrack.data.headers import image_size, turned
 from siamtrack.data.records import Picture
 from siamtrack.errors import UserError
 from siamtrack.regions import decode_mask
@@ -100,7 +100,7 @@ class PictureReader:
                 raise UserError(f"a mask of {_shown(picture.shard, picture.image)} reaches over its {width}x{height}")
             result[region.y : region.y + h, region.x : region.x + w] = region.pixels * np.uint8(255)
             return result
-        name, _, number = mask.partition("#")
+        name, number = split_mask(mask)
         shard = self._shard(picture.shard)
         content = self._bytes(None if isinstance(shard, _Video) else shard, name)
         if number:
@@ -133,6 +133,18 @@ class PictureReader:
         finally:
             close()
         return found
+
+    def turned(self, image: str) -> bool:
+        """Return whether a picture file asks viewers to turn or mirror it (EXIF); boxes are in stored pixels.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        read, close = self._reading(None, image)
+        try:
+            return turned(read)
+        finally:
+            close()
 
     def frames(self, video: str) -> int:
         """Return how many frames a video file has.
@@ -267,6 +279,12 @@ class _Video:
             if frame.pts is not None and frame.pts >= wanted:
                 return to_bgr(frame) if frame.pts == wanted else None
         return None
+
+
+def split_mask(mask: str) -> tuple[str, str]:
+    """Return the file that a mask is in, and its number there, empty for none."""
+    name, _, number = mask.rpartition("#")
+    return (name, number) if number.isdecimal() else (mask, "")
 
 
 def fill_polygons(text: str, width: int, height: int) -> MaskImage:
