@@ -355,13 +355,16 @@ def test_videos_annotated_by_siamtrack(tmp_path):
     text(tmp_path / "car.boxes.jsonl", "\n".join(json.dumps({**row, "frame": n, "lost": n == 3}) for n in range(5)))
     for frame in range(3):
         picture(tmp_path / "folder" / f"{frame}.png")
-    text(tmp_path / "folder.csv", "frame,time,x,y,w,h,score,lost\n0,0,1,2,20,20,1,0\n2,0,3,2,20,20,1,0\n")
+    text(
+        tmp_path / "folder.csv",
+        "frame,time,id,x,y,w,h,score\n0,0,5,1,2,20,20,1\n0,0,6,9,2,20,20,1\n2,0,5,3,2,20,20,1\n",
+    )
     text(tmp_path / "gone.boxes.csv", "frame,time,x,y,w,h,score\n0,0,1,2,20,20,1\n")
     index = build("siamtrack", tmp_path)
-    assert [row[0] for row in rows(index)] == ["0", "1", "2", "4", "0.png", "2.png"]
-    assert index.track.tolist() == [0, 0, 0, 0, 1, 1]
+    assert [row[0] for row in rows(index)] == ["0", "1", "2", "4", "0.png", "0.png", "2.png"]
+    assert index.track.tolist() == [0, 0, 0, 0, 1, -1, 1]
     assert index.absent.tolist() == [[3, 0]]
-    assert reasons(index) == {"sequence incomplete or damaged": 1}
+    assert reasons(index) == {"sequence incomplete or damaged": 1, "track of one frame (kept as a still)": 1}
     # The frame of a video is read by its number, in any order.
     reader = PictureReader(index.root)
     for number in (4, 0, 2, 1):
@@ -375,7 +378,7 @@ def test_mot_counts_from_one_and_has_visibility(tmp_path):
     lines = ["1,3,11,6,20,20,1,1,0.25", "2,3,12,6,20,20,1,1,1", "2,4,30,6,20,20,0,8,1", "3,x"]
     text(tmp_path / "train" / "MOT17-02" / "gt" / "gt.txt", "\n".join(lines))
     film(tmp_path / "car.mp4")
-    text(tmp_path / "car.txt", "1,1,1,1,20,20,-1,-1,-1,-1\n6,1,2,2,20,20,-1,-1,-1,-1\n")
+    text(tmp_path / "car.boxes.txt", "1,1,1,1,20,20,-1,-1,-1,-1\n6,1,2,2,20,20,-1,-1,-1,-1\n")
     text(tmp_path / "late.txt", "1,1,1,1,20,20\n")
     index = build("mot", tmp_path)
     assert index.box.tolist() == [[10, 5, 20, 20], [11, 5, 20, 20], [0, 0, 20, 20], [1, 1, 20, 20]]

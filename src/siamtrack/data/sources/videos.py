@@ -55,7 +55,8 @@ def _table(path: Path) -> Frames:
 
 def read_mot(root: Path) -> Iterator[Record | Rejection]:
     """Yield the frames of videos in MOTChallenge's form: ``NAME/gt/gt.txt`` with the frames in ``NAME/img1/``, below
-    ``root`` or ``root/train``; or ``NAME.txt`` beside the video ``NAME.mp4`` or the folder of frames ``NAME/``.
+    ``root`` or ``root/train``; or ``NAME.txt`` (or ``NAME.boxes.txt``) beside the video ``NAME.mp4`` or the folder of
+    frames ``NAME/``.
 
     A row is frame, id, left, top, width, height and if there are, confidence, class and visibility; frames and corners
     count from 1. Rows of confidence 0 are left out.
@@ -73,8 +74,8 @@ def read_mot(root: Path) -> Iterator[Record | Rejection]:
             table, images = path / "gt" / "gt.txt", path / _images(path)
             pictures: Pictures = [(None, each) for each in layout.images(images, f"sequence {path.name}")]
         else:
-            table, pictures = path, _pictures(root, path.stem, path)
-        return _mot(path.stem, table, pictures)
+            table, pictures = path, _pictures(root, path.stem.removesuffix(".boxes"), path)
+        return _mot(path.stem.removesuffix(".boxes"), table, pictures)
 
     yield from sequences("mot", [*folders, *tables], read)
 
