@@ -242,11 +242,10 @@ class PairSampler:
 
         found = ~self._objects.same(beside, template) & self._apart(beside, partner)
         elsewhere = (kind >= 1 - config.elsewhere) & (found | free)
-        other = np.where(
-            kind < config.similar, similar, np.where(elsewhere, np.where(found, beside, partner), anywhere)
-        )
+        choices = [kind < config.similar, kind < config.similar + config.category, elsewhere & found, elsewhere]
+        other = np.select(choices, [similar, alike, beside, partner], anywhere)
         search = np.where(negative < config.negative, other, partner)
-        empty = (negative < config.negative) & (kind >= config.similar) & elsewhere & ~found
+        empty = (negative < config.negative) & ~choices[1] & elsewhere & ~found
         box = self.index.box[search].astype(float)
         box[empty, :2] = place[empty] - box[empty, 2:] / 2
         return search, box, empty
@@ -265,7 +264,8 @@ class PairSampler:
         """
         box, area = self.index.box[objects].astype(float), self._area[objects]
         places = area[:, None, :2] + rng.random((len(objects), 8, 2)) * area[:, None, 2:]
-        half = context_side(box[:, 2:]) * reach(self.config.search, self.search_size, self.template_size)
+        farthest = reach(self.config.search, self.search_size, self.template_size) * _spread(self.config.search)
+        half = context_side(box[:, 2:]) * farthest
         distance = np.abs(places - (box[:, :2] + box[:, 2:] / 2)[:, None]) - box[:, None, 2:] / 2  # [B, 8, 2]
         free = (distance > half[:, None, None]).any(-1)
         return _first(places, free), free.any(1)
@@ -439,11 +439,14 @@ class PairSampler:
 
 
 def reach(config: SideConfig, size: int, template_size: int) -> float:
-    """Return how far from an object's middle its windows can show, in context sides, along x or y."""
-    half = size / 2 * (1 + config.scale) * float(np.exp(config.aspect)) * (1 + config.shear)
-    if config.rotate:
-        half *= np.sqrt(2)
-    return (half + config.shift) / (1 - 3 * config.perspective) / template_size
+    """Return how far windows of ``size`` pixels show, by shift and scale, from an object's middle in context sides."""
+    return (size / 2 * (1 + config.scale) + config.shift) / template_size
+
+
+def _spread(config: SideConfig) -> float:
+    """Return how many times farther the corners of windows can reach when they are turned, stretched and tilted."""
+    turned = np.sqrt(2) if config.rotate else 1.0
+    return float(turned * np.exp(config.aspect) * (1 + config.shear) / (1 - 3 * config.perspective))
 
 
 def _own_colors(rng: np.random.Generator, color: Probability, jitter: float, batch: int) -> Floats:

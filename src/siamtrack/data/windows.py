@@ -1,7 +1,8 @@
 """Which part of a picture is kept for training, and how large.
 
-A picture that fits the canvas is kept whole, once. Of a larger one a window about each object is kept, as far as the
-largest search region that can be drawn reaches, scaled down to the canvas where it is larger.
+A picture that fits the canvas is kept whole, once. Of a larger one a window about each object is kept, as far as shift
+and scale take a search region, scaled down to the canvas where it is larger. What a turned or tilted search region
+shows beyond that counts as outside the picture: larger windows would cost all the others resolution.
 """
 
 from dataclasses import dataclass
