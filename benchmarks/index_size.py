@@ -14,6 +14,7 @@ from siamtrack.data.records import Object, Record
 
 
 def main() -> None:
+    """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=300_000, help="frames, of 100 a video, with two objects each")
     count = parser.parse_args().pictures
