@@ -261,7 +261,7 @@ def _fingerprint(index: Index, windows: Windows) -> str:
     pictures = index.pictures
     for column in (pictures.image.content, pictures.image.ends, pictures.shard.codes, index.mask.content,
                    index.mask.ends, windows.picture, windows.part, windows.masked):  # fmt: skip
-        digest.update(memoryview(np.ascontiguousarray(column)))
+        digest.update(np.ascontiguousarray(column).data)
     digest.update("\n".join(pictures.shard.values).encode())
     return digest.hexdigest()[:32]
 

@@ -267,7 +267,7 @@ class PairSampler:
         farthest = reach(self.config.search, self.search_size, self.template_size) * _spread(self.config.search)
         half = context_side(box[:, 2:]) * farthest
         distance = np.abs(places - (box[:, :2] + box[:, 2:] / 2)[:, None]) - box[:, None, 2:] / 2  # [B, 8, 2]
-        free = (distance > half[:, None, None]).any(-1)
+        free: Bools = np.any(distance > half[:, None, None], axis=-1)
         return _first(places, free), free.any(1)
 
     def _side(
