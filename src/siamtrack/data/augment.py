@@ -110,7 +110,9 @@ class _Drawing:
         # The mask of a crop's own picture is of use only if something stands behind, or if it is asked for.
         masked = layers.masked.copy()
         if not with_masks:
-            masked[:count] &= np.isin(layers.crop[:count], layers.crop[count : count + behind])
+            backed = np.zeros(count, bool)
+            backed[layers.crop[count : count + behind]] = True
+            masked[:count] &= backed
         color, alpha = self._warp(layers, masked, size)
         (rows,) = self._send(layers.crop)
         (crops, below, *above), (own, _, *covers), (_, under, *over) = (

@@ -34,7 +34,7 @@ Cache = Literal["auto", "device", "memory", "disk", "none"]
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What a worker made for a step: pairs and, unless all is on the device, what they show."""
+    """What a worker made for a batch: pairs and, unless all is on the device, what they show."""
 
     pairs: Pairs
     needs: tuple[Ints, Ints] | None
@@ -42,12 +42,12 @@ class _Prepared:
 
 
 class PairLoader:
-    """Gives the batch of a step, while workers prepare the next ones.
+    """Gives batches by number, while workers prepare the next ones.
 
-    The batch of a step depends on ``seed``, the step and ``rank`` alone: not on the number of workers, on where
-    pictures are kept, or on which batches were asked for before. To resume a run, ask for the step it stopped at.
-    Where steps are made of several batches, ask for ``step * accumulate + number``: N processes of one batch draw what
-    one process of N does.
+    Batch ``step x accumulate + part`` is what this process draws as its part of a step; without accumulation its number
+    is that of the step. The pairs of part k of process r depend on the seed, the step, and k x ranks + r alone: not on
+    the number of workers, on where pictures are kept, or on which batches were asked for before; and N processes draw
+    what one that accumulates N parts does. To go on in the middle of an epoch, ask for the batch after the last.
 
     Args:
         index: the training data.
@@ -112,39 +112,43 @@ class PairLoader:
         self._pool = ThreadPoolExecutor(workers, "pairs")
         self._ahead = workers + 1
         self._prepared: dict[int, Future[_Prepared]] = {}
-        self._sent: tuple[int, Pixels] | None = None  # the next step's pixels, on their way to the device
+        self._sent: tuple[int, Pixels] | None = None  # the next batch's pixels, on their way to the device
         self._stream: Any = None  # on which copies to the device go on beside what it computes
         if self._device.type == "cuda":
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of ``step``, and have the following ones prepared.
+    def batch(self, number: int) -> Batch:
+        """Return batch ``number``, and have the following ones prepared.
 
         Raises:
             UserError: a picture that is decoded now cannot be read.
         """
-        for number in [number for number in self._prepared if not step <= number <= step + self._ahead]:
-            self._prepared.pop(number).cancel()
-        for number in range(step, step + self._ahead + 1):
-            if number not in self._prepared:
-                self._prepared[number] = self._pool.submit(self._prepare, number)
-        ready = self._prepared.pop(step).result()
+        for other in [other for other in self._prepared if not number <= other <= number + self._ahead]:
+            self._prepared.pop(other).cancel()
+        for following in range(number, number + self._ahead + 1):
+            if following not in self._prepared:
+                self._prepared[following] = self._pool.submit(self._prepare, following)
+        ready = self._prepared.pop(number).result()
         if self._all is not None:
             return self._augmenter.batch(ready.pairs, self._all)
-        pixels = self._receive(step, ready)
-        following = self._prepared[step + 1]
-        if self._stream is not None and following.done():
-            self._sent = step + 1, self._send(following.result())
+        pixels = self._receive(number, ready)
+        after = self._prepared[number + 1]
+        if self._stream is not None and after.done():
+            self._sent = number + 1, self._send(after.result())
         return self._augmenter.batch(ready.pairs, pixels, ready.needs)
+
+    def pairs(self, number: int) -> Pairs:
+        """Return what batch ``number`` shows."""
+        step, part = divmod(number, self._accumulate)
+        origin = [self._seed, step, part * self._ranks + self._rank]
+        return self._sampler.draw(np.random.default_rng(origin), self._count)
 
     def close(self) -> None:
         """End the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, step: int) -> _Prepared:
-        step, number = divmod(step, self._accumulate)
-        part = number * self._ranks + self._rank
-        pairs = self._sampler.draw(np.random.default_rng([self._seed, step, part]), self._count)
+    def _prepare(self, number: int) -> _Prepared:
+        pairs = self.pairs(number)
         if self._all is not None:
             return _Prepared(pairs, None, None)
         needs = self._augmenter.needs(pairs)
@@ -156,10 +160,10 @@ class PairLoader:
         with torch.cuda.stream(self._stream):
             return ready.pixels.to(self._device)
 
-    def _receive(self, step: int, ready: _Prepared) -> Pixels:
-        """Return a step's pixels on the device, for use by what is computed from now on."""
+    def _receive(self, number: int, ready: _Prepared) -> Pixels:
+        """Return what a batch shows on the device, for use by what is computed from now on."""
         sent, self._sent = self._sent, None
-        pixels = sent[1] if sent and sent[0] == step else self._send(ready)
+        pixels = sent[1] if sent and sent[0] == number else self._send(ready)
         if self._stream is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_stream(self._stream)

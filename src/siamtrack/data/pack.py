@@ -225,7 +225,7 @@ def load_pixels(store: Store, windows: Windows, device: torch.device, tell: Call
 
 def _fill(shelf: Shelf, index: Index, windows: Windows, tell: Callable[[float], None]) -> Shelf:
     for some, cut, pixels in _everything(Decoder(index, windows), windows, tell):
-        shelf.put(np.array(some), np.array(cut, np.int64), pixels)
+        shelf.put(_numbers(some), _numbers(cut), pixels)
     return shelf
 
 
@@ -239,16 +239,20 @@ def _everything(store: Store, windows: Windows, tell: Callable[[float], None]) -
     parts = [
         tuple(range(k * total // chunks, (k + 1) * total // chunks) for total in (count, masks)) for k in range(chunks)
     ]
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, 16)
     with ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(store.fetch, np.array(a), np.array(b, np.int64)) for a, b in parts[: 2 * workers]]
+        ahead = [pool.submit(store.fetch, _numbers(a), _numbers(b)) for a, b in parts[: 2 * workers]]
         for number, (some, cut) in enumerate(parts):
             pixels = ahead.pop(0).result()
             if number + 2 * workers < chunks:
                 a, b = parts[number + 2 * workers]
-                ahead.append(pool.submit(store.fetch, np.array(a), np.array(b, np.int64)))
+                ahead.append(pool.submit(store.fetch, _numbers(a), _numbers(b)))
             yield some, cut, pixels
             tell((number + 1) / chunks)
+
+
+def _numbers(some: range) -> Ints:
+    return np.arange(some.start, some.stop)
 
 
 def _fingerprint(index: Index, windows: Windows) -> str:
@@ -257,7 +261,7 @@ def _fingerprint(index: Index, windows: Windows) -> str:
     pictures = index.pictures
     for column in (pictures.image.content, pictures.image.ends, pictures.shard.codes, index.mask.content,
                    index.mask.ends, windows.picture, windows.part, windows.masked):  # fmt: skip
-        digest.update(memoryview(np.ascontiguousarray(column)))
+        digest.update(np.ascontiguousarray(column).data)
     digest.update("\n".join(pictures.shard.values).encode())
     return digest.hexdigest()[:32]
 

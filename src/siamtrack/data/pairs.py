@@ -74,7 +74,7 @@ class SamplingConfig(Config):
     otherwise beyond the picture's border."""
     copies: Probability = Field(0, ge=0, le=1)
     """Probability that the target itself, from another frame of its track or the same still, is pasted once more into
-    the search region, by its mask and somewhat altered; where it has no mask, another object of its source."""
+    the search region, by its mask and somewhat altered; where it has no mask, another object of its class or source."""
     occlude: Probability = Field(0, ge=0, le=1)
     """Probability that something covers 20 to 60 % of the target's box in the search region: a piece of another
     picture or an object with a mask. The box to be found stays whole."""
@@ -267,7 +267,7 @@ class PairSampler:
         farthest = reach(self.config.search, self.search_size, self.template_size) * _spread(self.config.search)
         half = context_side(box[:, 2:]) * farthest
         distance = np.abs(places - (box[:, :2] + box[:, 2:] / 2)[:, None]) - box[:, None, 2:] / 2  # [B, 8, 2]
-        free = (distance > half[:, None, None]).any(-1)
+        free: Bools = np.any(distance > half[:, None, None], axis=-1)
         return _first(places, free), free.any(1)
 
     def _side(
