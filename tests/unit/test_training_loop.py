@@ -13,7 +13,6 @@ import torch
 
 from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
-from siamtrack.data.pack import load_pack
 from siamtrack.data.targets import Targets
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -28,14 +27,15 @@ from siamtrack.train.schedule import rate, set_frozen
 from siamtrack.train.validation import held_clips
 
 SETTINGS = (
-    "model.head.widths=[16]",
-    "model.backbone.stages=[3]",
+    "model.backbone={name: alexnet, width: 0.1, stages: [5]}",
+    "model.head={widths: [25], adjust: false}",
+    "model.base_size=0",
     "model.search_size=191",
     "train.pretrained=''",
     "train.data.canvas=192",
     "train.batch=4",
     "train.log_every=2",
-    "train.optimizer.backbone_stages=[3]",
+    "train.optimizer.backbone_stages=[5]",
 )
 WEIGHT = "rpn.cls.0.decode.3.weight"
 
@@ -81,8 +81,8 @@ def test_the_second_stage_trains_the_mask_branch_only():
 
 
 def test_a_step_has_the_rate_of_the_schedule_and_a_clipped_gradient(training_folder, tmp_path):
-    values = "name: sgd, lr: 0.01, lr_end: 0.001, warmup_steps: 2, clip: 0.001, momentum: 0, weight_decay: 0"
-    values += ", backbone_lr: 0.1, backbone_from: 0, backbone_stages: [3]"
+    values = "name: sgd, lr: 0.01, lr_end: 0.001, warmup_steps: 2, clip: 0.01, momentum: 0, weight_decay: 0"
+    values += ", backbone_lr: 0.1, backbone_from: 0, backbone_stages: [5]"
     one = preset(training_folder, f"train.optimizer={{{values}}}", "train.steps=10")
     training = Training(one, tmp_path, "cpu")
     for step in range(3):
@@ -91,12 +91,12 @@ def test_a_step_has_the_rate_of_the_schedule_and_a_clipped_gradient(training_fol
         training.step += 1
         lr = rate(step, 10, training.config.optimizer)
         assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx([0.1 * lr, lr])
-        assert losses["gradient"] > 0.001
+        assert losses["gradient"] > 0.01
         moved = sum(
             ((value - before[name]) / (lr * (0.1 if name.startswith("backbone") else 1))).pow(2).sum()
             for name, value in training.model.named_parameters()
         )
-        assert moved.sqrt().item() == pytest.approx(0.001, rel=0.02)  # the clipped norm
+        assert moved.sqrt().item() == pytest.approx(0.01, rel=0.02)  # the clipped norm
 
 
 def test_the_average_moves_by_its_decay(training_folder, tmp_path):
@@ -122,19 +122,19 @@ def test_quality_makes_the_score_an_overlap(training_folder, tmp_path):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        "{name: sgd, lr: 0.02, lr_end: 0.01, backbone_stages: [3]}",
-        "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [3]}",
+        "{name: sgd, lr: 0.02, lr_end: 0.01, backbone_stages: [5]}",
+        "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [5]}",
     ],
 )
-def test_thirty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
+def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
     training = Training(
-        preset(training_folder, "train.steps=30", f"train.optimizer={optimizer}", "train.optimizer.warmup_steps=5"),
+        preset(training_folder, "train.steps=50", f"train.optimizer={optimizer}", "train.optimizer.warmup_steps=5"),
         tmp_path / "run",
         "cpu",
     )
     numbers = training.run()
     losses = [row["loss"] for row in rows(tmp_path / "run", "train")]
-    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     assert numbers["pairs_per_second"] > 0
     assert {path.suffix for path in (tmp_path / "run").iterdir()} >= {".safetensors", ".pt", ".jsonl"}
     assert any("tfevents" in path.name for path in (tmp_path / "run").iterdir())
@@ -195,10 +195,10 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_pat
     def spoil(step, _):
         if step == 2:
             kept.extend([training.model.state_dict()[WEIGHT].clone(), (tmp_path / "checkpoint.pt").stat().st_mtime_ns])
-            training.augmenter = Spoiled(training.augmenter)
+            training.loader = Spoiled(training.loader)
         return True
 
-    with pytest.raises(UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite; try"):
+    with pytest.raises(UserError, match="up to step 5, 3 steps in a row had a loss or gradient that is not finite"):
         training.run(spoil)
     assert torch.equal(training.model.state_dict()[WEIGHT], kept[0])
     assert Training(preset(training_folder, *settings), tmp_path, "cpu").step == 2
@@ -207,38 +207,39 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_pat
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folder, tmp_path, name):
-    values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [3]}}"
+    values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [5]}}"
     one = preset(training_folder, f"train.optimizer={values}", "train.steps=4", "train.log_every=4")
     training = Training(one, tmp_path, "cpu")
-    sound, before = training.augmenter, state(training)
+    sound, states, moved = training.loader, [state(training)], []
 
-    def spoil(step, _):
-        if step in (1, 3):
-            training.augmenter = sound
-            assert changed(before, state(training)) == (step == 3)
-        else:
-            before.update(state(training))
-            training.augmenter = Spoiled(sound)
+    def watch(step, _):
+        states.append(state(training))
+        moved.append(any(not torch.equal(value, states[-1][key]) for key, value in states[-2].items()))
+        training.loader = Spoiled(sound) if step == 2 else sound
         return True
 
-    training.augmenter = Spoiled(sound)  # the very first step, where momentum has no value yet
-    training.run(lambda step, numbers: spoil(step, numbers))
+    training.loader = Spoiled(sound)  # the very first step too, when momentum has no value yet
+    training.run(watch)
+    assert moved == [False, True, False, True]
     (row,) = rows(tmp_path, "train")
     assert row["skipped"] == 2
     assert np.isfinite(list(row.values())[2:]).all()
-    assert all(torch.isfinite(value).all() for value in state(training).values())
+    assert all(torch.isfinite(value).all() for value in states[-1].values())
 
 
 class Spoiled:
-    """An augmenter whose pictures are not numbers."""
+    """A loader whose pictures are not numbers."""
 
-    def __init__(self, augmenter):
-        self.augmenter = augmenter
+    def __init__(self, loader):
+        self.loader = loader
 
-    def batch(self, pairs):
-        batch = self.augmenter.batch(pairs)
+    def batch(self, number):
+        batch = self.loader.batch(number)
         batch.search.fill_(float("nan"))
         return batch
+
+    def close(self):
+        self.loader.close()
 
 
 def state(training):
@@ -247,10 +248,6 @@ def state(training):
     for number, values in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value for key, value in values.items() if value is not None}
     return {key: value.clone() for key, value in tensors.items()}
-
-
-def changed(before, after):
-    return any(key in before and not torch.equal(before[key], value) for key, value in after.items())
 
 
 def test_parts_of_a_batch_have_the_gradient_of_their_mean(training_folder, tmp_path):
@@ -459,7 +456,7 @@ def test_validation_tracks_sequences_and_held_tracks(training_folder, sequences,
 def test_held_tracks_wander_with_their_boxes(training_folder):
     index = read_index(training_folder)
     _, held = index.split(["clip"])
-    (clip,) = held_clips(held, load_pack(held, 192, "cpu"), seed=0)
+    (clip,) = held_clips(held, 192, seed=0)
     assert len(clip.frames) == 8
     original = held.box[:, :2]
     assert np.abs(np.diff(clip.boxes[:, :2], axis=0)).max() > 4  # it does move
@@ -488,7 +485,15 @@ def test_a_start_and_a_stage_need_each_other(training_folder, tmp_path):
         Training(preset(training_folder, "train.pretrained=no.pth"), tmp_path, "cpu")
 
 
-MASKS = ("model.search_size=255", "model.backbone={name: resnet18, stages: [3]}", "model.mask=true", "train.loss.mask=36")
+MASKS = (
+    "model.search_size=255",
+    "model.backbone={name: resnet18, stages: [3]}",
+    "model.head={widths: [16]}",
+    "model.base_size=8",
+    "train.optimizer.backbone_stages=[3]",
+    "model.mask=true",
+    "train.loss.mask=36",
+)
 
 
 def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_folder, tmp_path):
@@ -510,7 +515,8 @@ def test_masks_are_asked_of_positive_cells_of_objects_that_have_one(training_fol
     prediction = Prediction(torch.zeros(0), torch.zeros(0), (torch.zeros(0),))
     generator = torch.Generator().manual_seed(0)
     loss = training.objective._mask_loss(Branch(), prediction, batch, target.label, generator)
-    assert sorted(asked) == [(0, 10, 17), (0, 11, 18)]
+    assert sorted(asked[:2]) == [(0, 10, 17), (0, 11, 18)]  # the others do not count
+    assert len(asked) == 2 * training.config.masks_per_pair
     # Certain of the object everywhere; cells of rows 10 and 11 see the picture from rows 48 and 56 on.
     assert loss.item() == pytest.approx(9 * (12 + 4) / 2 / 127, abs=1e-3)
 

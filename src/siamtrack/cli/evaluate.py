@@ -27,6 +27,7 @@ from siamtrack.evaluate.scores import Scores
 from siamtrack.files import writable, write_text
 from siamtrack.models.zoo import DEFAULT, sha256
 from siamtrack.version import __version__
+from siamtrack.workers import share
 
 _GPU_BATCH = 16
 
@@ -140,7 +141,7 @@ def evaluate(
 
 def _fair(workers: int) -> int:
     """Return how many threads each worker may have."""
-    return max(1, len(work.share(workers, 0)) or (os.cpu_count() or 1) // workers)
+    return max(1, len(share(workers, 0)) or (os.cpu_count() or 1) // workers)
 
 
 def _label(model: str) -> str:

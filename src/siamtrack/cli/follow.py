@@ -13,9 +13,10 @@ from siamtrack.cli.progress import progress_bar
 from siamtrack.errors import UserError
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.state import TrackResult
+from siamtrack.video.frame import VideoFrame
 from siamtrack.video.image import Image
 from siamtrack.video.overlay import GREEN, GREY, draw_box, draw_mask
-from siamtrack.video.source import VideoFrame, VideoSource
+from siamtrack.video.source import VideoSource
 from siamtrack.video.writer import VideoWriter
 
 OnFrame = Callable[[int, Image], None]

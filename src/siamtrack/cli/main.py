@@ -7,6 +7,7 @@ import typer
 
 from siamtrack.cli import (
     convert,
+    data,
     demo,
     evaluate,
     export,
@@ -42,6 +43,7 @@ app.command("trax")(vot.serve)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -33,10 +33,10 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None, unit: str = "frames") -> Iterator[Progress]:
+def progress_bar(title: str, total: int | None, unit: str = "frames", shown: bool = True) -> Iterator[Progress]:
     """Yield a progress display with one task; advance it with ``advance(display.task_ids[0])``.
 
-    Nothing is drawn where stderr is no terminal.
+    Nothing is drawn unless ``shown``, nor where stderr is no terminal.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -45,7 +45,7 @@ def progress_bar(title: str, total: int | None, unit: str = "frames") -> Iterato
         _Speed(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as display:
+    with Progress(*columns, console=errors, disable=not (shown and errors.is_terminal), transient=True) as display:
         display.add_task(shorten(title), total=total)
         yield display
 

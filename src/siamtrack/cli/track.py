@@ -11,7 +11,8 @@ from siamtrack.cli.follow import follow, summary
 from siamtrack.errors import UserError
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.tracker import Tracker
-from siamtrack.video.source import VideoSource, parse_moment
+from siamtrack.video.frame import parse_moment
+from siamtrack.video.source import VideoSource
 
 
 def track(

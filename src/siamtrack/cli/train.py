@@ -27,12 +27,14 @@ def train(
 ) -> None:
     """Train a model.
 
-    The folder receives best.safetensors and last.safetensors (usable as --model), checkpoint.pt, log.jsonl and
-    TensorBoard event files. Started again on the same folder, an interrupted run goes on exactly where its last
-    checkpoint was.
+    The folder receives best.safetensors and last.safetensors (usable as --model), checkpoint.pt, log.jsonl,
+    TensorBoard event files and summary.html. Started again on the same folder, an interrupted run goes on exactly
+    where its last checkpoint was. On several GPUs: torchrun --nproc-per-node N -m siamtrack train ... --device cuda
     """
-    if not (find_spec("torch") and find_spec("tensorboard")):
-        raise UserError("training needs PyTorch and TensorBoard; pip install 'siamtrack[train]'")
+    needed = ("torch", "accelerate", "tensorboard", "matplotlib", "jinja2")
+    lacking = [name for name in needed if not find_spec(name)]
+    if lacking:
+        raise UserError(f"training needs {', '.join(lacking)}; pip install 'siamtrack[train]'")
     loaded = zoo.load(preset, settings or [])
     from siamtrack.runtimes.load import torch_device
     from siamtrack.train.loop import Training
@@ -40,14 +42,17 @@ def train(
     folder = out or Path("runs") / loaded.name
     training = Training(loaded, folder, torch_device(device))
     rejected = training.index.rejected
-    if rejected:
+    if rejected and training.main:
         count = sum(each.count for each in rejected)
         print(f"{count} records of the training data were left out, the first: {rejected[0]}")
-    began = training.step
+    began, several = training.step, training.accelerator.num_processes > 1
     if began >= training.config.steps:
         print(f"{folder} is a finished run of {began} steps; raise train.steps in another folder to train longer")
         return
-    with progress_bar(loaded.name, training.config.steps, "steps") as bar, until_interrupted() as interrupted:
+    with (
+        progress_bar(loaded.name, training.config.steps, "steps", shown=training.main) as bar,
+        until_interrupted(patient=several) as interrupted,  # torchrun passes a Ctrl-C on that all have heard
+    ):
         bar.update(bar.task_ids[0], completed=began)
 
         def show(step: int, numbers: dict[str, float]) -> bool:
@@ -57,9 +62,12 @@ def train(
             return not interrupted()
 
         numbers = training.run(show)
+    training.accelerator.end_training()
     went_on = f" (went on from step {began})" if began else ""
     measured = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
     if training.step < training.config.steps:
-        print(f"stopped at step {training.step}{went_on} and saved; the same command goes on from there")
+        if training.main:
+            print(f"stopped at step {training.step}{went_on} and saved; the same command goes on from there")
         raise typer.Exit(130)
-    print(f"trained {loaded.name} for {training.step} steps{went_on}: {measured}; wrote {folder}/best.safetensors")
+    if training.main:
+        print(f"trained {loaded.name} for {training.step} steps{went_on}: {measured}; wrote {folder}/best.safetensors")

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from siamtrack.data.pack import ELLIPSE, Pack
+from siamtrack.data.pack import ELLIPSE, Pixels
 from siamtrack.data.pairs import Layers, Pairs, Side
+from siamtrack.data.windows import Ints, Windows
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,54 @@ class Augmenter:
     is its mean colour.
     """
 
-    def __init__(self, pack: Pack, template_size: int, search_size: int, with_masks: bool = False) -> None:
-        self.pack, self.with_masks = pack, with_masks
-        self.template_size, self.search_size = template_size, search_size
-        self.device = pack.images.device
+    def __init__(self, windows: Windows, template_size: int, search_size: int, with_masks: bool = False) -> None:
+        self._windows, self._with_masks = windows, with_masks
+        self._template_size, self._search_size = template_size, search_size
 
-    def batch(self, pairs: Pairs) -> Batch:
-        """Return the crops of ``pairs``."""
+    def needs(self, pairs: Pairs) -> tuple[Ints, Ints]:
+        """Return the numbers of the windows and of the masks that show ``pairs``, ascending."""
+        shown = [pairs.template.layers, pairs.search.layers]
+        windows = np.concatenate([self._windows.of_object[layers.object] for layers in shown])
+        masks = np.concatenate([self._windows.mask_of[layers.object[layers.masked]] for layers in shown])
+        return np.unique(windows), np.unique(masks)
+
+    def batch(self, pairs: Pairs, pixels: Pixels, loaded: tuple[Ints, Ints] | None = None) -> Batch:
+        """Return the crops of ``pairs``, on the device of ``pixels``.
+
+        Args:
+            pairs: what to show.
+            pixels: windows and masks.
+            loaded: their numbers, as :meth:`needs` gives them; all unless given.
+        """
+        if loaded is None:
+            loaded = np.arange(len(pixels.images)), np.arange(len(pixels.masks))
+        return _Drawing(self._windows, pixels, *loaded).batch(
+            pairs, self._template_size, self._search_size, self._with_masks
+        )
+
+
+class _Drawing:
+    """One batch being made."""
+
+    def __init__(self, windows: Windows, pixels: Pixels, loaded: Ints, loaded_masks: Ints) -> None:
+        self._windows, self._pixels = windows, pixels
+        self._loaded, self._loaded_masks = loaded, loaded_masks
+        self.device = pixels.images.device
+
+    def _rows(self, objects: Ints) -> Ints:
+        return np.searchsorted(self._loaded, self._windows.of_object[objects])
+
+    def _mask_rows(self, objects: Ints) -> Ints:
+        return np.searchsorted(self._loaded_masks, self._windows.mask_of[objects])
+
+    def batch(self, pairs: Pairs, template_size: int, search_size: int, with_masks: bool) -> Batch:
         noise = torch.Generator(self.device).manual_seed(pairs.seed)
-        template, _ = self._crops(pairs.template, self.template_size, False, noise)
-        search, mask = self._crops(pairs.search, self.search_size, self.with_masks, noise)
-        box, negative, has_mask = self._send(self.boxes(pairs.search), pairs.negative, pairs.search.has_mask)
+        template, _ = self._crops(pairs.template, template_size, False, noise)
+        search, mask = self._crops(pairs.search, search_size, with_masks, noise)
+        box, negative, has_mask = self._send(self._boxes(pairs.search), pairs.negative, pairs.search.has_mask)
         return Batch(template, search, box, negative > 0, mask, has_mask > 0)
 
-    def boxes(self, side: Side) -> NDArray[np.float64]:
+    def _boxes(self, side: Side) -> NDArray[np.float64]:
         """Return the upright boxes of what crops are about: of its mask's hull, or of the ellipse in its box.
 
         Shape: [B, 4], cx, cy, w, h in pixels of the crop about its middle.
@@ -65,7 +100,7 @@ class Augmenter:
 
     def _outlines(self, side: Side) -> NDArray[np.float64]:
         outlines = np.broadcast_to(ELLIPSE, (len(side.box), *ELLIPSE.shape)).copy()
-        outlines[side.has_mask] = self.pack.outlines[self.pack.mask_of[side.object[side.has_mask]]]
+        outlines[side.has_mask] = self._pixels.outlines[self._mask_rows(side.object[side.has_mask])]
         return outlines
 
     def _crops(self, side: Side, size: int, with_masks: bool, noise: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -75,7 +110,9 @@ class Augmenter:
         # The mask of a crop's own picture is of use only if something stands behind, or if it is asked for.
         masked = layers.masked.copy()
         if not with_masks:
-            masked[:count] &= np.isin(layers.crop[:count], layers.crop[count : count + behind])
+            backed = np.zeros(count, bool)
+            backed[layers.crop[count : count + behind]] = True
+            masked[:count] &= backed
         color, alpha = self._warp(layers, masked, size)
         (rows,) = self._send(layers.crop)
         (crops, below, *above), (own, _, *covers), (_, under, *over) = (
@@ -95,18 +132,19 @@ class Augmenter:
     def _warp(self, layers: Layers, masked: NDArray[np.bool_], size: int) -> tuple[Tensor, Tensor]:
         """Return what R layers show, and how opaque they are: [R, 3, S, S] and [R, 1, S, S]."""
         own = layers.counts[0] + layers.counts[1]
-        pack, cut = self.pack, np.flatnonzero(masked)
-        picture, mask = pack.picture_of[layers.object], pack.mask_of[layers.object[cut]]
-        view, window, color, *numbers = self._send(layers.view, layers.window, layers.color, picture, cut, mask)
-        pictures, rows, masks = (each.long() for each in numbers)
+        pixels, cut = self._pixels, np.flatnonzero(masked)
+        placed = self._windows.placed(layers.object, layers.view, layers.window)
+        numbers = self._rows(layers.object), cut, self._mask_rows(layers.object[cut])
+        view, window, color, *sent = self._send(*placed, layers.color, *numbers)
+        pictures, rows, masks = (each.long() for each in sent)
         x, y = sample_points(view, size)
         points = torch.stack([x, y], -1)
         inside = _ramp(x, window[:, 0], window[:, 2]) * _ramp(y, window[:, 1], window[:, 3])
-        image = _sample(pack.images[pictures].float(), points)
+        image = _sample(pixels.images[pictures].float(), points)
         # Beyond its border a picture has its mean colour; what is pasted ends there.
-        image[:own] += pack.fills[pictures[:own]][..., None, None] * (1 - inside[:own, None])
+        image[:own] += pixels.fills[pictures[:own]][..., None, None] * (1 - inside[:own, None])
         if len(rows):
-            inside[rows] = _sample(pack.masks[masks].float(), points[rows])[:, 0] / 255
+            inside[rows] = _sample(pixels.masks[masks].float(), points[rows])[:, 0] / 255
         image = torch.baddbmm(color[..., 3:], color[..., :3], image.flatten(2)).view_as(image)
         return image, inside[:, None]
 

@@ -7,6 +7,8 @@ from typing import Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
+_AT_ONCE = 1 << 16
+
 
 @dataclass(frozen=True)
 class Texts(Sequence[str]):
@@ -50,8 +52,13 @@ class Texts(Sequence[str]):
         """Return the strings of these numbers."""
         lengths = np.diff(self.ends)[numbers]
         ends = np.concatenate([[0], np.cumsum(lengths)])
-        within = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
-        return Texts(self.content[np.repeat(self.ends[numbers], lengths) + within], ends)
+        content = np.empty(ends[-1], np.uint8)
+        for first in range(0, len(numbers), _AT_ONCE):  # the numbers of the bytes take more room than the bytes
+            part = slice(first, first + _AT_ONCE)
+            begin, end = ends[first], ends[min(first + _AT_ONCE, len(numbers))]
+            shift = self.ends[numbers[part]] - ends[:-1][part]
+            content[begin:end] = self.content[np.arange(begin, end) + np.repeat(shift, lengths[part])]
+        return Texts(content, ends)
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Names(Sequence[str]):
     def __getitem__(self, number: int | slice) -> str | list[str]:
         if isinstance(number, slice):
             return [self.values[code] for code in self.codes[number]]
-        return self.values[self.codes[number]]
+        return self.values[int(self.codes[number])]
 
     def among(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """[N] which strings are among ``names``."""

@@ -1,7 +1,7 @@
-"""Width and height of an image file from its first bytes."""
+"""Width, height and orientation of an image file from its first bytes."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Read = Callable[[int, int], bytes]
 """From an offset and a number of bytes to the bytes of a file that are there."""
@@ -27,19 +27,51 @@ def image_size(read: Read) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
+def turned(read: Read) -> bool:
+    """Return whether a JPEG file asks viewers to turn or mirror it (EXIF orientation, tag 0x0112 of TIFF 6.0)."""
+    try:
+        for kind, offset in _segments(read):
+            start = read(offset, 14) if kind == 0xE1 else b""
+            if start[:6] == b"Exif\0\0":
+                order = "<" if start[6:8] == b"II" else ">"
+                first = offset + 6 + struct.unpack(f"{order}I", start[10:14])[0]
+                count = struct.unpack(f"{order}H", read(first, 2))[0]
+                entries = read(first + 2, 12 * count)
+                for place in range(0, len(entries) - 11, 12):
+                    tag, _, _, value = struct.unpack(f"{order}HHIH", entries[place : place + 10])
+                    if tag == 0x0112:
+                        return bool(1 < value <= 8)
+                return False
+    except struct.error:
+        pass
+    return False
+
+
 def _jpeg(read: Read) -> tuple[int, int] | None:
-    """Walk along the segments to the start of frame (ITU T.81, B.2.2)."""
+    for kind, offset in _segments(read):
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):  # start of frame
+            height, width = struct.unpack(">HH", read(offset + 1, 4))
+            return (width, height) if width and height else None
+    return None
+
+
+def _segments(read: Read) -> Iterator[tuple[int, int]]:
+    """Yield kind and offset of the segments of a JPEG file up to its pixels (ITU T.81, B.1.1.4).
+
+    Raises:
+        struct.error: the file ends before.
+    """
+    if read(0, 2) != b"\xff\xd8":
+        return
     offset = 2
     while True:
         mark, kind, length = struct.unpack(">BBH", read(offset, 4))
-        if mark != 0xFF:
-            return None
+        if mark != 0xFF or kind == 0xDA:
+            return
         if kind == 0xFF:  # a fill byte
             offset += 1
-        elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", read(offset + 5, 4))
-            return (width, height) if width and height else None
         else:
+            yield kind, offset + 4
             offset += 2 + length
 
 

@@ -8,7 +8,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from siamtrack import files
 from siamtrack.data.columns import Names, Texts
-from siamtrack.data.pictures import PictureReader
+from siamtrack.data.pictures import PictureReader, split_mask
 from siamtrack.data.records import Object, Picture, Record, Rejection
 from siamtrack.errors import UserError, nearest
 
@@ -193,6 +193,8 @@ class IndexBuilder:
         self._frame.append(record.frame)
         self._size.extend(size)
         for thing in record.objects:
+            if record.shares:
+                thing = _in_pixels(thing, size)
             self._add_object(thing, number, size, source, record.video, shard, where)
 
     def _add_object(
@@ -225,11 +227,14 @@ class IndexBuilder:
             return given
         try:
             size = self._header(shard, image)
+            unclear = given is None and not shard and self._reader.turned(image)
         except UserError as error:
             self.reject(source, f"{where} ({error})", "picture missing")
             return None
         if size is None:
             self.reject(source, where, "picture unreadable")
+        elif unclear:  # whether boxes were drawn on it as it is stored or as it is shown
+            self.reject(source, where, "picture with an EXIF orientation (save it upright)")
         elif given is not None and size != given:
             shown = "{}x{} instead of {}x{}".format(*size, *given)
             self.reject(source, f"{where} ({shown})", "picture of another size than its annotation says")
@@ -242,7 +247,7 @@ class IndexBuilder:
         if not mask or mask.startswith(("polygon:", "rle:")):
             return mask
         in_tar = shard.endswith(".tar")
-        name, sign, number = mask.partition("#")
+        name, number = split_mask(mask)
         name = name if in_tar else self._reference(Path(name))
         if self._check:
             try:
@@ -256,7 +261,7 @@ class IndexBuilder:
             if found != size:
                 self.reject(source, f"{where}: {name}", "mask of another size than its picture (the box is kept)")
                 return ""
-        return f"{name}{sign}{number}"
+        return f"{name}#{number}" if number else name
 
     def _reference(self, path: Path) -> str:
         folder = self._relative(path.parent)
@@ -339,6 +344,18 @@ def _cut(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, flo
     left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, size[0]), min(y + h, size[1])
     usable = np.isfinite((x, y, w, h)).all() and right - left >= 1 and bottom - top >= 1
     return (left, top, right - left, bottom - top) if usable else None
+
+
+def _in_pixels(thing: Object, size: tuple[int, int]) -> Object:
+    """Return an object whose box and polygons are shares of a picture's size in pixels of the picture."""
+    width, height = size
+    box = thing.box and (thing.box[0] * width, thing.box[1] * height, thing.box[2] * width, thing.box[3] * height)
+    mask = thing.mask
+    if mask.startswith("polygon:"):
+        values = [float(value) for value in mask.removeprefix("polygon:").split(",")]
+        corners = [f"{value * (height if number % 2 else width):.6g}" for number, value in enumerate(values)]
+        mask = "polygon:" + ",".join(corners)
+    return replace(thing, box=box, mask=mask)
 
 
 def described(rejected: Iterable[Rejection]) -> str:
@@ -432,19 +449,19 @@ def write_index(index: Index, path: Path) -> None:
             "objects": pa.LargeListArray.from_arrays(pa.array(offsets), objects),
         }
     )
-    facts = {"version": _VERSION, "rejected": _summed(index.rejected)}
+    facts = {"version": _VERSION, "rejected": [astuple(each) for each in summed(index.rejected)]}
     table = table.replace_schema_metadata({"siamtrack": json.dumps(facts)})
     with files.atomic(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
 
 
-def _summed(rejected: Iterable[Rejection]) -> list[Rejection]:
+def summed(rejected: Iterable[Rejection]) -> list[Rejection]:
     """Return one of each source and reason, with their number."""
     summed: dict[tuple[str, str], Rejection] = {}
     for each in rejected:
         key = each.source, each.reason
         found = summed.get(key)
-        summed[key] = each if found is None else found._replace(count=found.count + each.count)
+        summed[key] = each if found is None else replace(found, count=found.count + each.count)
     return list(summed.values())
 
 

@@ -83,7 +83,9 @@ class ObjectSampler:
         self.has_mask = index.mask.filled
         self._masked = Groups(source, np.flatnonzero(self.has_mask))
         self._label = index.label.codes.astype(np.int64)
-        self._labelled = Groups(self._label, np.flatnonzero(index.label.among({*index.label.values} - {""})))
+        labelled = index.label.among({*index.label.values} - {""})
+        self._labelled = Groups(self._label, np.flatnonzero(labelled))
+        self._masked_labelled = Groups(self._label, np.flatnonzero(labelled & self.has_mask))
         self._edges = np.cumsum(self._weights(names, tracks, shares))
 
     def _weights(self, names: tuple[str, ...], tracks: float, shares: Mapping[str, float]) -> Floats:
@@ -133,12 +135,14 @@ class ObjectSampler:
     def look_alike(self, rng: np.random.Generator, objects: Ints) -> Ints:
         """Return something with a mask that looks like each object; -1 where there is nothing.
 
-        That is the object itself, in another frame if it has a track; without masks, an object of the same source.
+        That is the object itself, in another frame if it has a track; without masks, an object of the same class or,
+        if there is none, of the same source.
         """
         partner = self.partner(rng, objects)
         itself = np.where(self.has_mask[partner], partner, np.where(self.has_mask[objects], objects, -1))
-        kin = self._masked.draw(self._source[objects], rng.random(len(objects)))
-        return np.where(itself >= 0, itself, kin)
+        kin = self._masked_labelled.draw(self._label[objects], rng.random(len(objects)))
+        neighbour = self._masked.draw(self._source[objects], rng.random(len(objects)))
+        return np.where(itself >= 0, itself, np.where(kin >= 0, kin, neighbour))
 
     def same(self, a: Ints, b: Ints) -> Bools:
         """Return whether a and b are the same object, be it in different frames."""

@@ -74,7 +74,7 @@ class SamplingConfig(Config):
     otherwise beyond the picture's border."""
     copies: Probability = Field(0, ge=0, le=1)
     """Probability that the target itself, from another frame of its track or the same still, is pasted once more into
-    the search region, by its mask and somewhat altered; where it has no mask, another object of its source."""
+    the search region, by its mask and somewhat altered; where it has no mask, another object of its class or source."""
     occlude: Probability = Field(0, ge=0, le=1)
     """Probability that something covers 20 to 60 % of the target's box in the search region: a piece of another
     picture or an object with a mask. The box to be found stays whole."""
@@ -185,15 +185,30 @@ class PairSampler:
     process, pairs are the same for any number of workers, and a run goes on in the middle of an epoch from the number
     of its step.
 
+    Args:
+        index: the objects.
+        config: which pairs, and how they vary.
+        template_size: pixels of the template's side.
+        search_size: pixels of the search region's side.
+        area: [M, 4] x, y, w, h of the part of each object's picture that can be shown; all of it unless given.
+
     Raises:
         UserError: a share or frame range names no source, or all shares are 0.
     """
 
-    def __init__(self, index: Index, config: SamplingConfig, template_size: int, search_size: int) -> None:
+    def __init__(
+        self,
+        index: Index,
+        config: SamplingConfig,
+        template_size: int,
+        search_size: int,
+        area: Floats | None = None,
+    ) -> None:
         self.index, self.config, self.template_size, self.search_size = index, config, template_size, search_size
         self._objects = ObjectSampler(index, config.tracks, config.shares, config.frame_ranges, config.frame_range)
         self._donors = np.flatnonzero(self._objects.has_mask)
-        self._area = np.concatenate([np.zeros((len(index), 2)), index.size[index.picture]], 1)  # [M, 4]
+        whole = np.concatenate([np.zeros((len(index), 2)), index.size[index.picture]], 1)
+        self._area = whole if area is None else area
         self._still = index.track < 0
 
     def draw(self, rng: np.random.Generator, batch: int) -> Pairs:
@@ -227,11 +242,10 @@ class PairSampler:
 
         found = ~self._objects.same(beside, template) & self._apart(beside, partner)
         elsewhere = (kind >= 1 - config.elsewhere) & (found | free)
-        other = np.where(
-            kind < config.similar, similar, np.where(elsewhere, np.where(found, beside, partner), anywhere)
-        )
+        choices = [kind < config.similar, kind < config.similar + config.category, elsewhere & found, elsewhere]
+        other = np.select(choices, [similar, alike, beside, partner], anywhere)
         search = np.where(negative < config.negative, other, partner)
-        empty = (negative < config.negative) & (kind >= config.similar) & elsewhere & ~found
+        empty = (negative < config.negative) & ~choices[1] & elsewhere & ~found
         box = self.index.box[search].astype(float)
         box[empty, :2] = place[empty] - box[empty, 2:] / 2
         return search, box, empty
@@ -250,9 +264,10 @@ class PairSampler:
         """
         box, area = self.index.box[objects].astype(float), self._area[objects]
         places = area[:, None, :2] + rng.random((len(objects), 8, 2)) * area[:, None, 2:]
-        half = context_side(box[:, 2:]) * reach(self.config.search, self.search_size, self.template_size)
+        farthest = reach(self.config.search, self.search_size, self.template_size) * _spread(self.config.search)
+        half = context_side(box[:, 2:]) * farthest
         distance = np.abs(places - (box[:, :2] + box[:, 2:] / 2)[:, None]) - box[:, None, 2:] / 2  # [B, 8, 2]
-        free = (distance > half[:, None, None]).any(-1)
+        free: Bools = np.any(distance > half[:, None, None], axis=-1)
         return _first(places, free), free.any(1)
 
     def _side(
@@ -424,11 +439,14 @@ class PairSampler:
 
 
 def reach(config: SideConfig, size: int, template_size: int) -> float:
-    """Return how far from an object's middle its windows can show, in context sides, along x or y."""
-    half = size / 2 * (1 + config.scale) * float(np.exp(config.aspect)) * (1 + config.shear)
-    if config.rotate:
-        half *= np.sqrt(2)
-    return (half + config.shift) / (1 - 3 * config.perspective) / template_size
+    """Return how far windows of ``size`` pixels show, by shift and scale, from an object's middle in context sides."""
+    return (size / 2 * (1 + config.scale) + config.shift) / template_size
+
+
+def _spread(config: SideConfig) -> float:
+    """Return how many times farther the corners of windows can reach when they are turned, stretched and tilted."""
+    turned = np.sqrt(2) if config.rotate else 1.0
+    return float(turned * np.exp(config.aspect) * (1 + config.shear) / (1 - 3 * config.perspective))
 
 
 def _own_colors(rng: np.random.Generator, color: Probability, jitter: float, batch: int) -> Floats:

@@ -11,7 +11,7 @@ A mask is given by a text:
 import os
 import tarfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.data.headers import image_size
+from siamtrack.data.headers import image_size, turned
 from siamtrack.data.records import Picture
 from siamtrack.errors import UserError
 from siamtrack.regions import decode_mask
+from siamtrack.video.decode import to_bgr
 from siamtrack.video.image import Image, decode_labels
 
 MaskImage = NDArray[np.uint8]
@@ -34,6 +35,10 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpe
 
 _OPEN = 64
 """Tar and video files that are kept open."""
+_NEAR = 12
+"""Frames further on that are reached by decoding what is between; beyond, a key frame is likely."""
+_TRIES = 3
+"""Key frames that are tried: frames shown before the last one may need an earlier one."""
 
 
 class PictureReader:
@@ -95,7 +100,7 @@ class PictureReader:
                 raise UserError(f"a mask of {_shown(picture.shard, picture.image)} reaches over its {width}x{height}")
             result[region.y : region.y + h, region.x : region.x + w] = region.pixels * np.uint8(255)
             return result
-        name, _, number = mask.partition("#")
+        name, number = split_mask(mask)
         shard = self._shard(picture.shard)
         content = self._bytes(None if isinstance(shard, _Video) else shard, name)
         if number:
@@ -128,6 +133,18 @@ class PictureReader:
         finally:
             close()
         return found
+
+    def turned(self, image: str) -> bool:
+        """Return whether a picture file asks viewers to turn or mirror it (EXIF); boxes are in stored pixels.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        read, close = self._reading(None, image)
+        try:
+            return turned(read)
+        finally:
+            close()
 
     def frames(self, video: str) -> int:
         """Return how many frames a video file has.
@@ -206,46 +223,68 @@ class _Tar:
 
 
 class _Video:
-    """A video file whose frames are read by number. Frames that follow each other are decoded once."""
+    """A video file whose frames are read by number, upright, as :class:`siamtrack.video.source.VideoSource` counts and
+    shows them. Frames that follow each other are decoded once.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, Lock()
         try:
             self._container = av.open(str(path))
             self._stream = self._container.streams.video[0]
-            # Times of the frames, without decoding them.
-            packets = [p for p in self._container.demux(self._stream) if p.pts is not None and not p.is_discard]
+            packets = [packet for packet in self._container.demux(self._stream) if packet.pts is not None]
         except (av.FFmpegError, IndexError) as error:
             raise UserError(f"{path} is no video that can be read ({error})") from None
-        self._times = sorted(packet.pts or 0 for packet in packets)
-        context = self._stream.codec_context
-        self.size = (context.width, context.height)
-        self._frames: Any = None
-        self._next = -1  # number of the frame that comes next in _frames
+        # Times of the frames in the order in which they are shown, and where decoding can start: a key frame's time,
+        # and the time by which it is found.
+        self._times = sorted(packet.pts or 0 for packet in packets if not packet.is_discard)
+        keys = [packet for packet in packets if packet.is_keyframe]
+        self._keys = sorted((key.pts or 0, key.pts or 0 if key.dts is None else key.dts) for key in keys)
+        self._frames: Iterator[Any] = iter(())
+        self._next = -_NEAR - 1  # number of the frame that comes next in _frames
+        if not self._times or not self._keys:
+            raise UserError(f"{path} holds no frame")
+        height, width = self.frame(0).shape[:2]
+        self.size = (width, height)
 
     def __len__(self) -> int:
         return len(self._times)
 
     def frame(self, number: int) -> Image:
-        """Return a frame as it is stored, [H, W, 3] uint8 BGR."""
+        """Return a frame as [H, W, 3] uint8 BGR."""
         if not 0 <= number < len(self):
             raise UserError(f"{self._path} has {len(self)} frames, but the index names number {number}")
+        wanted = self._times[number]
         with self._lock:
             try:
-                if not 0 <= number - self._next <= 12:  # further on a key frame is likely
-                    self._container.seek(self._times[number], stream=self._stream)
+                if 0 <= number - self._next <= _NEAR and (image := self._reach(wanted)) is not None:
+                    self._next = number + 1
+                    return image
+                before = [key for key in self._keys if key[0] <= wanted] or self._keys[:1]
+                for _, found_by in before[: -_TRIES - 1 : -1]:
+                    self._container.seek(found_by, stream=self._stream)
                     self._frames = self._container.decode(self._stream)
-                wanted = self._times[number]
-                for frame in self._frames:
-                    if frame.pts is not None and frame.pts >= wanted:
+                    if (image := self._reach(wanted)) is not None:
                         self._next = number + 1
-                        image: Image = frame.to_ndarray(format="bgr24")
                         return image
+                reason = "it does not follow its key frame"
             except av.FFmpegError as error:
-                self._next = -1
-                raise UserError(f"{self._path}: frame {number} cannot be decoded ({error.strerror})") from None
-            self._next = -1
-        raise UserError(f"{self._path}: frame {number} cannot be decoded")
+                reason = str(error.strerror)
+            self._next = -_NEAR - 1
+        raise UserError(f"{self._path}: frame {number} cannot be decoded ({reason})")
+
+    def _reach(self, wanted: int) -> Image | None:
+        """Decode on to the frame of this time; None if it does not come."""
+        for frame in self._frames:
+            if frame.pts is not None and frame.pts >= wanted:
+                return to_bgr(frame) if frame.pts == wanted else None
+        return None
+
+
+def split_mask(mask: str) -> tuple[str, str]:
+    """Return the file that a mask is in, and its number there, empty for none."""
+    name, _, number = mask.rpartition("#")
+    return (name, number) if number.isdecimal() else (mask, "")
 
 
 def fill_polygons(text: str, width: int, height: int) -> MaskImage:

@@ -3,10 +3,10 @@
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 
-class Rejection(NamedTuple):
+@dataclass(frozen=True)
+class Rejection:
     """Why something of a source was left out."""
 
     source: str
@@ -70,5 +70,7 @@ class Record:
     """Width and height as the source gives them; None if it does not."""
     shard: Path | None = None
     """Tar or video file."""
+    shares: bool = False
+    """Whether boxes and polygons are shares of the picture's width and height instead of pixels."""
     source: str = ""
     """Only if a folder holds several sources."""

@@ -82,7 +82,7 @@ class HeadConfig(Config):
     """The region proposal head: correlation of template and search features for each level, fused."""
 
     kind: Literal["depthwise", "upchannel"] = "depthwise"
-    """Depth-wise correlation (SiamRPN++, section 3.3), or up-channel correlation (SiamRPN, section 3.2)."""
+    """Depth-wise correlation (SiamRPN++, section 3.4), or up-channel correlation (SiamRPN, section 3.2)."""
     widths: tuple[PositiveInt, ...] = Field(min_length=1)
     """Channels of each level's features in the head, and of the correlation."""
     adjust: bool = True

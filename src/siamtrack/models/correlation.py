@@ -1,4 +1,4 @@
-"""Cross-correlation of search features with the template's (SiamRPN, section 3.2; SiamRPN++, section 3.3)."""
+"""Cross-correlation of search features with the template's (SiamRPN, section 3.2; SiamRPN++, section 3.4)."""
 
 import torch
 from torch import Tensor, nn

@@ -31,11 +31,14 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Return ``norm(conv(x))``. Shapes: x [B, C, H, W], result [B, C', H', W'], channels last in memory."""
-    if norm.training:
-        result: Tensor = norm(convolve(x, conv, conv.weight, conv.bias))
-        return result
-    return convolve(x, conv, *fold(conv, norm))
+    """Return ``norm(conv(x))``, of plain modules too. Shapes: x [B, C, H, W], result [B, C', H', W']."""
+    if not ready(x):
+        result: Tensor = norm(conv(x))
+    elif norm.training:
+        result = norm(convolve(x, conv, conv.weight, conv.bias))
+    else:
+        result = convolve(x, conv, *fold(conv, norm))
+    return result
 
 
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:

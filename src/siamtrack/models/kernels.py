@@ -2,7 +2,7 @@
 
 PyTorch's own depth-wise kernels take half of a training step of ``siamrpnpp_lite``. These keep channels last, apply
 ReLU6 while they load and store, and serve a convolution (one kernel for all images) and a correlation (a kernel for
-each image; SiamRPN++, section 3.3) alike. Only imported where there is a GPU with Triton.
+each image; SiamRPN++, section 3.4) alike. Only imported where there is a GPU with Triton.
 
 A program walks down the rows that dilation ties together, so that each row is loaded once and serves all K rows of the
 kernel.

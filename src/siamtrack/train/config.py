@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from siamtrack.config import Config
+from siamtrack.data.loader import Cache
 from siamtrack.data.pairs import SamplingConfig
 from siamtrack.data.targets import TargetConfig
 from siamtrack.models.losses import LossConfig
@@ -16,7 +17,15 @@ class DataConfig(Config):
     root: str = ""
     """The training data: an index made by ``siamtrack data index``, or a folder of index.jsonl and tar files."""
     canvas: PositiveInt = 384
-    """Side of the canvas a picture is kept on, at least the longer side of the largest picture."""
+    """A picture is kept whole if its sides have at most this many pixels. Of a larger one a window about each object is
+    kept, scaled down to this size where it is larger."""
+    cache: Cache = "auto"
+    """Where decoded windows are kept: ``device`` (the GPU's memory), ``memory``, ``disk``, ``none`` (decoded for each
+    batch), or ``auto``, the first of these that has room. The batches are the same."""
+    cache_folder: str = ""
+    """Where windows on disk are; ``~/.cache/siamtrack`` unless given."""
+    workers: PositiveInt = 4
+    """Threads that prepare batches."""
     holdout: tuple[str, ...] = ()
     """Sources and videos that are left out of training; their tracks validate it."""
 

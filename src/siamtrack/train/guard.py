@@ -36,7 +36,7 @@ class Guard:
         torch.maximum(self.longest, self.streak, out=self.longest)
         if self._statistics:
             self._good = torch.where(bad > 0, self._good, self._flat())
-            parts = zip(self._good.split(self._sizes), self._shapes, strict=True)
+            parts = zip(torch.split(self._good, self._sizes), self._shapes, strict=True)
             torch._foreach_copy_(self._statistics, [part.view(shape) for part, shape in parts])
         return bad
 

@@ -5,8 +5,10 @@ Sources: SiamRPN++, sections 3.1 and 4.1; SiamMask, section 4.1; DaSiamRPN, sect
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamtrack.data.augment import Augmenter, Batch
+from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
-from siamtrack.data.pack import load_pack
-from siamtrack.data.pairs import PairSampler
+from siamtrack.data.loader import PairLoader
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.siamese import SiameseRPN, check_network
@@ -32,7 +33,7 @@ from siamtrack.train.log import TrainLog
 from siamtrack.train.memory import too_large
 from siamtrack.train.objective import Objective
 from siamtrack.train.pretrained import load_backbone
-from siamtrack.train.processes import join_processes
+from siamtrack.train.processes import join_processes, processes_here
 from siamtrack.train.replay import Replay
 from siamtrack.train.schedule import head_parts, rate, set_frozen, trained_stages, trunk_is_trained
 from siamtrack.train.summary import write_summary
@@ -78,9 +79,10 @@ class Training:
         elif config.pretrained:
             load_backbone(self.model.backbone, config.pretrained)
         if config.sync_batch_norm:
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        self.format = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.model.to(self.device, memory_format=self.format)
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
+        self.model.to(self.device)
+        if config.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         if config.compile:
             self.model.compile()
@@ -96,14 +98,28 @@ class Training:
             raise UserError(f"train.stage refine learns from masks alone and needs {lacking}")
         self.index = index
         sizes = preset.model.template_size, preset.model.search_size
-        self.sampler = PairSampler(index, config.sampling, *sizes)
-        pack = load_pack(index, config.data.canvas, str(self.device))
-        self.augmenter = Augmenter(pack, *sizes, with_masks=preset.model.mask)
+        self.loader = PairLoader(
+            index,
+            config.sampling,
+            *sizes,
+            batch=config.batch // self.parts,
+            seed=config.seed,
+            device=self.device,
+            with_masks=preset.model.mask,
+            canvas=config.data.canvas,
+            cache=config.data.cache,
+            folder=Path(config.data.cache_folder) if config.data.cache_folder else None,
+            rank=self.accelerator.process_index,
+            ranks=self.accelerator.num_processes,
+            accumulate=config.accumulate,
+            processes=processes_here(),
+            workers=config.data.workers,
+        )
         self.clips: dict[str, list[Clip]] = {}
         if self.main:  # the first process validates
             clips = {"sequences": read_clips(config.validation)}
             if len(held):
-                clips["held"] = held_clips(held, load_pack(held, config.data.canvas, "cpu"), config.seed)
+                clips["held"] = held_clips(held, config.data.canvas, config.seed)
             self.clips = {name: chosen for name, chosen in clips.items() if chosen}
 
         self.step, self.best = 0, -math.inf
@@ -155,6 +171,7 @@ class Training:
             elif self.step % config.checkpoint_every == 0 and not self.guard.streak.item():
                 self._save()  # not while it may be diverging
             began += perf_counter() - paused
+        self.loader.close()
         if log:
             log.close()
             write_summary(self.folder, self.preset, str(self.device), self.parts)
@@ -164,8 +181,11 @@ class Training:
         """Prepare for what is trained from this step on: the head, or from ``backbone_from`` on the trunk too."""
         self.trunk_is_trained = trunk_is_trained(self.step, self.config)
         set_frozen(self.model, self.step, self.config)
-        self.accelerator.free_memory()  # and with it the DDP of the stage before
-        self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "`broadcast_buffers` is deprecated"
+            )  # its successor is younger than torch 2.6
+            self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
         self.descend = Replay(self._descend, self.model, self.generator) if self._replayed else self._descend
         self.guard.watch(self.model)
         averages = dict(self.average.named_parameters()) | dict(self.average.named_buffers())
@@ -181,6 +201,7 @@ class Training:
         """
         config = self.config
         if trunk_is_trained(self.step, config) != self.trunk_is_trained:
+            self.accelerator.free_memory()  # with the DDP that does not know of the trunk
             self._begin_stage()
         lr = rate(self.step, config.steps, config.optimizer)
         for group in self.optimizer.param_groups:
@@ -214,16 +235,15 @@ class Training:
         return self.device.type == "cuda" and self.parts == 1 and not self.config.compile
 
     def _draw(self, number: int) -> Batch:
-        """Return part ``number`` of this process's share of the batch.
+        """Return part ``number`` of this process's share of the batch, and seed what draws its anchors.
 
-        All that is random depends on seed, step and which part of the batch it is: 2 processes draw what one does that
-        accumulates 2 parts.
+        All that is random depends on the seed, the step and which part of the whole batch it is: 2 processes draw what
+        one does that accumulates 2 parts.
         """
         part = number * self.accelerator.num_processes + self.accelerator.process_index
-        origin = [self.config.seed, self.step, part]
-        pairs = self.sampler.draw(np.random.default_rng(origin), self.config.batch // self.parts)
-        self.generator.manual_seed(int(np.random.SeedSequence([*origin, 1]).generate_state(1, np.uint64)[0] >> 1))
-        return self.augmenter.batch(pairs)
+        origin = np.random.SeedSequence([self.config.seed, self.step, part, 1])
+        self.generator.manual_seed(int(origin.generate_state(1, np.uint64)[0] >> 1))
+        return self.loader.batch(self.step * self.config.accumulate + number)
 
     def _train_step_in_memory(self) -> dict[str, Tensor]:
         """Return what :meth:`_train_step` does.
@@ -242,7 +262,8 @@ class Training:
 
     def _try_pairs(self, count: int) -> None:
         """Compute the gradient of ``count`` pairs, in this process alone, for nothing but its need of memory."""
-        batch = self.augmenter.batch(self.sampler.draw(np.random.default_rng(0), count))
+        whole = self.loader.batch(0)
+        batch = Batch(*(getattr(whole, field.name)[:count] for field in fields(whole)))
         objective = self.accelerator.unwrap_model(self.objective)
         torch.autograd.grad(objective(batch, self.generator)["loss"], self.trained, allow_unused=True)
 
@@ -263,8 +284,8 @@ class Training:
         self.guard.restart_count()
         if longest >= self.config.guard:
             raise UserError(
-                f"training diverged: up to step {self.step}, {longest:.0f} steps in a row had a loss or gradient that is "
-                f"not finite; try a lower train.optimizer.lr (what was saved before was kept)"
+                f"training diverged: up to step {self.step}, {longest:.0f} steps in a row had a loss or gradient that "
+                f"is not finite; try a lower train.optimizer.lr (what was saved before was kept)"
             )
         taken = counted - skipped
         means = {name: value / taken for name, value in zip(sums, values, strict=True)} if taken else {}
@@ -332,9 +353,9 @@ class Training:
         for name, section in sections.items():
             flatten(f"{name}.", section.model_dump())
         # These may change: where files are, how the run is watched, and how it computes the same.
-        movable = ("train.data.root", "train.start", "train.pretrained", "train.validation.", "train.log_every",
-                   "train.checkpoint_every", "train.guard", "train.compile", "train.channels_last",
-                   "train.accumulate")  # fmt: skip
+        movable = ("train.data.root", "train.data.cache", "train.data.workers", "train.start", "train.pretrained",
+                   "train.validation.", "train.log_every", "train.checkpoint_every", "train.guard", "train.compile",
+                   "train.channels_last", "train.accumulate")  # fmt: skip
         kept = {key: value for key, value in flat.items() if not key.startswith(movable)}
         return {**kept, "processes x train.accumulate": str(self.parts)}
 

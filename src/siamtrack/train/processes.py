@@ -28,8 +28,8 @@ def join_processes(device: str, config: TrainConfig, masks: bool) -> tuple[Accel
     place = torch.device(device)
     together = "LOCAL_RANK" in os.environ  # as torchrun says
     if together and place.type == "cuda":
-        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
-        if place.index is not None:
+        here, gpus = processes_here(), torch.cuda.device_count()
+        if ":" in device:
             raise UserError(f"--device {device} is for one process; with torchrun give --device cuda, a GPU a process")
         if here > gpus:
             raise UserError(
@@ -64,6 +64,11 @@ def join_processes(device: str, config: TrainConfig, masks: bool) -> tuple[Accel
     if config.sync_batch_norm and place.type == "cpu":
         raise UserError("train.sync_batch_norm works on CUDA GPUs only; train with --device cuda or without it")
     return accelerator, place
+
+
+def processes_here() -> int:
+    """Return how many of the run's processes this machine has, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _all_parts_learn(config: TrainConfig, masks: bool) -> bool:

@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from siamtrack.files import write_text
 from siamtrack.models import zoo
@@ -48,7 +49,7 @@ def write_summary(folder: Path, preset: zoo.Preset, device: str, parts: int) -> 
     for title, kind, ends, logarithmic in _PLOTS:
         names = [name for name in _names(done[kind]) if name in ends or name.rpartition("_")[2] in ends]
         if names:
-            plots.append({"title": title, "svg": Markup(_plot(done[kind], names, logarithmic))})  # noqa: S704
+            plots.append({"title": title, "svg": Markup(_plot(done[kind], names, logarithmic))})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("siamtrack.train").joinpath("summary.html.j2").read_text("utf-8"))
     page = template.render(
@@ -82,7 +83,7 @@ def _best(validations: Sequence[dict[str, Any]]) -> int | None:
 
 def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: bool) -> str:
     """Return curves over the steps as a piece of SVG."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.add_subplot()
         for number, name in enumerate(names):
@@ -90,6 +91,8 @@ def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: boo
             axes.plot(*zip(*known, strict=True), label=name, color=_COLOURS[number % len(_COLOURS)], marker=".")
         if logarithmic and any(row.get(name, 0) > 0 for row in rows for name in names):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("step")
         if len(names) > 1:
             axes.legend()

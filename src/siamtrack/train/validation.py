@@ -7,7 +7,7 @@ import numpy as np
 
 from siamtrack.boxes import Boxes
 from siamtrack.data.index import Index
-from siamtrack.data.pack import Pack
+from siamtrack.data.pictures import PictureReader
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.lockstep import decode_all, run_in_step
 from siamtrack.evaluate.protocols.one_pass import score_boxes
@@ -40,40 +40,42 @@ def read_clips(config: ValidationConfig) -> list[Clip]:
     return [Clip(frames, s.boxes) for frames, s in zip(decode_all(sequences), sequences, strict=True)]
 
 
-def held_clips(index: Index, pack: Pack, seed: int) -> list[Clip]:
+def held_clips(index: Index, canvas: int, seed: int) -> list[Clip]:
     """Return the tracks of ``index`` as clips in which the object wanders.
 
     A picture of a track is a window about its object, so where the object was in its frame is not known: here the
-    windows are laid so that the object does a random walk over the canvas.
+    windows are laid so that the object does a random walk over a canvas of ``canvas`` pixels a side.
     """
-    rng = np.random.default_rng(seed)
+    rng, reader = np.random.default_rng(seed), PictureReader(index.root)
     clips = []
     for track in np.unique(index.track[index.track >= 0]):
         objects = np.flatnonzero(index.track == track)
         if len(objects) < _SHORTEST:
             continue
-        objects = objects[np.argsort([index.pictures[index.picture[number]].frame for number in objects])]
-        clips.append(_wander(index, pack, objects, rng))
+        objects = objects[np.argsort(index.pictures.frame[index.picture[objects]])]
+        clips.append(_wander(index, reader, canvas, objects, rng))
     return clips
 
 
 def _wander(
-    index: Index, pack: Pack, objects: np.ndarray[tuple[int], np.dtype[np.intp]], rng: np.random.Generator
+    index: Index,
+    reader: PictureReader,
+    canvas: int,
+    objects: np.ndarray[tuple[int], np.dtype[np.intp]],
+    rng: np.random.Generator,
 ) -> Clip:
-    canvas = pack.images.shape[-1]
     middle = np.full(2, canvas / 2)
     frames: list[Image] = []
     boxes = []
     for number in objects:
         box = index.box[number].astype(float)
-        picture = int(index.picture[number])
-        image = pack.images[picture].permute(1, 2, 0).cpu().numpy()
-        width, height = pack.sizes[picture].int().tolist()
+        image = reader.picture(index.pictures[int(index.picture[number])])
+        height, width = image.shape[:2]
         step = rng.normal(0, _STEP, 2) * context_side(box[None, 2:])[0] if frames else 0
         middle = np.clip(middle + step, canvas * 0.25, canvas * 0.75)
         left, top = np.rint(middle - box[:2] - box[2:] / 2).astype(int)
-        frame = np.empty_like(image)
-        frame[:] = pack.fills[picture].byte().cpu().numpy()
+        frame = np.empty((canvas, canvas, 3), np.uint8)
+        frame[:] = np.floor(image.mean((0, 1)))
         x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, canvas), min(top + height, canvas)
         frame[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
         frames.append(frame)

@@ -37,7 +37,7 @@ def read_jsonl(root: Path) -> Iterator[Record | Rejection]:
                 int(values.get("frame") or 0),
                 (int(width), int(height)),
                 root / values["shard"],
-                source,
+                source=source,
             )
         except (ValueError, KeyError, TypeError) as error:
             yield Rejection(source, f"{where} ({type(error).__name__} {error})", "damaged line")

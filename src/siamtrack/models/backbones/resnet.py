@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from siamtrack.models.fast import conv_norm
+
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 """Of R, G and B between 0 and 1, as torchvision normalises them."""
@@ -25,7 +27,7 @@ class _BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, planes: int, stride: int, dilation: int, shortcut: nn.Module | None) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int, dilation: int, shortcut: nn.Sequential | None) -> None:
         super().__init__()
         first = dilation // 2 if shortcut is not None and dilation > 1 else dilation
         self.conv1 = _conv3(inputs, planes, stride, first)
@@ -36,8 +38,9 @@ class _BasicBlock(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))  # type: ignore[no-any-return]
+        y = self.relu(conv_norm(x, self.conv1, self.bn1))
+        y = conv_norm(y, self.conv2, self.bn2)
+        return self.relu(y + (x if self.downsample is None else conv_norm(x, *self.downsample)))  # type: ignore[no-any-return]
 
 
 class _Bottleneck(nn.Module):
@@ -45,7 +48,7 @@ class _Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, planes: int, stride: int, dilation: int, shortcut: nn.Module | None) -> None:
+    def __init__(self, inputs: int, planes: int, stride: int, dilation: int, shortcut: nn.Sequential | None) -> None:
         super().__init__()
         middle = dilation // 2 if shortcut is not None and dilation > 1 else dilation
         self.conv1 = nn.Conv2d(inputs, planes, 1, bias=False)
@@ -58,10 +61,10 @@ class _Bottleneck(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))  # type: ignore[no-any-return]
+        y = self.relu(conv_norm(x, self.conv1, self.bn1))
+        y = self.relu(conv_norm(y, self.conv2, self.bn2))
+        y = conv_norm(y, self.conv3, self.bn3)
+        return self.relu(y + (x if self.downsample is None else conv_norm(x, *self.downsample)))  # type: ignore[no-any-return]
 
 
 _DEPTHS: dict[int, tuple[type[_BasicBlock | _Bottleneck], tuple[int, ...]]] = {
@@ -119,7 +122,7 @@ class ResNet(nn.Module):
         [B, 256, 2 n + 1, ...] (31), stages 2 to 4 [B, 512 .. 2048, n, n] (15); a quarter of the channels for 18 and 34.
         """
         outputs = {}
-        x = outputs[0] = self.relu(self.bn1(self.conv1(x)))
+        x = outputs[0] = self.relu(conv_norm(x, self.conv1, self.bn1))
         x = self.maxpool(x)
         for number in range(1, max(self.taps) + 1):
             x = outputs[number] = getattr(self, f"layer{number}")(x)
