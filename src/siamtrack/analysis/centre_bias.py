@@ -77,14 +77,17 @@ def central_share(heat: Floats) -> float:
     return float(heat[middle, middle].sum() / heat.sum())
 
 
-def found_by_distance(responses: Responses, stride: int) -> list[float]:
-    """Return the share of targets that the peak finds, by their distance from the centre (the larger of x and y)."""
+def found_by_distance(responses: Responses, stride: int) -> list[float | None]:
+    """Return the share of targets that the peak finds, by their distance from the centre (the larger of x and y).
+
+    None where there was no target.
+    """
     cells = responses.maps.shape[-1]
     row, column = np.divmod(responses.maps.reshape(len(responses.maps), -1).argmax(1), cells)
     peak = (np.stack([column, row], 1) - cells // 2) * float(stride)
     found = np.abs(peak - responses.targets).max(1) <= NEAR
     ring = np.digitize(np.abs(responses.targets).max(1), _RINGS[1:-1])
-    return [float(found[ring == number].mean()) if (ring == number).any() else np.nan for number in range(4)]
+    return [float(found[ring == number].mean()) if (ring == number).any() else None for number in range(4)]
 
 
 def measure(experiment: Experiment) -> dict[str, Any]:
@@ -153,15 +156,18 @@ def draw(numbers: dict[str, Any]) -> Figure:
         bars.axhline(numbers["share_of_area"], color="#555555", linestyle=":", label="share of a flat map")
         bars.set(xlabel="shift in training, pixels", ylabel=f"mass in the central {CENTRAL} x {CENTRAL} cells")
         bars.set_xticks(places, list(shifts))
-        bars.legend(frameon=False, fontsize=8)
+        bars.margins(y=0.28)  # room for the legend
+        bars.legend(frameon=False, fontsize=8, loc="upper right")
         rings = numbers["rings"]
         for number, (shift, each) in enumerate(shifts.items()):
             colour = plots.COLOURS[number % len(plots.COLOURS)]
-            lines.plot(np.arange(4), np.mean(each["found"], 0), "o-", color=colour, label=f"shift {shift}")
+            lines.plot(
+                np.arange(4), np.mean(np.array(each["found"], float), 0), "o-", color=colour, label=f"shift {shift}"
+            )
         lines.set_xticks(np.arange(4), [f"{a}-{b}" for a, b in pairwise(rings)])
         lines.set(xlabel="distance of the target from the centre, pixels", ylabel="targets found by the peak")
         lines.set_ylim(0, 1)
-        lines.legend(frameon=False, fontsize=8)
+        lines.legend(frameon=False, fontsize=8, ncols=2)
     return drawn
 
 
@@ -198,7 +204,7 @@ def describe(numbers: dict[str, Any]) -> Section:
         columns=["shift", "mass in the centre", "AUC off-centre", *names],
         rows=[
             [shift, spread(each["share"]), spread(each["auc_off_centre"])]
-            + [spread(values, 2) for values in np.array(each["found"]).T]
+            + [spread(values, 2) for values in np.array(each["found"], float).T]
             for shift, each in shifts.items()
         ],
     )

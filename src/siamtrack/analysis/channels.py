@@ -1,7 +1,7 @@
 """Channels: which channels of the depth-wise response light up for which category.
 
-Source: SiamRPN++, section 3.3 and figure 5: objects of one category have high responses in the same channels, and
-other channels are suppressed.
+Source: SiamRPN++, Depthwise Cross Correlation and figure 5: objects of one category have high
+responses in the same channels, and other channels are suppressed.
 """
 
 import re
@@ -152,7 +152,8 @@ def explained(values: Floats, names: Sequence[str]) -> float:
     groups = {name: values[[each == name for each in names]] for name in set(names)}
     between = sum(len(group) * group.mean(0) ** 2 for group in groups.values())  # [C]
     total = (values**2).sum(0)
-    return float(np.mean((between / np.where(total > 0, total, 1))[total > 0]))
+    varies = total > 0
+    return float((between[varies] / total[varies]).sum() / max(1, varies.sum()))
 
 
 def leave_one_out(values: Floats, names: Sequence[str]) -> tuple[float | None, float | None]:
@@ -216,7 +217,7 @@ def describe(numbers: dict[str, Any]) -> Section:
     return Section(
         title="Channels",
         question="In the depth-wise response objects of one category light up the same channels, while other channels "
-        "stay dark (SiamRPN++, section 3.3, figure 5).",
+        "stay dark (SiamRPN++, Depthwise Cross Correlation, figure 5).",
         method=f"{numbers['model']}, stage {numbers['stage']}: the correlation of template and search region that "
         "classifies, before its channels are mixed, at the target (3 x 3 cells), averaged over frames of a sequence. "
         "It is divided by its sum over channels, and each channel is given mean 0 and deviation 1 over sequences. The "

@@ -112,6 +112,8 @@ class Experiment:
         else:
             self._train(zoo.load(self.preset, mine), folder)
             write_text(record, json.dumps(facts, indent=1) + "\n")
+            for finished in ("checkpoint.pt", "best.safetensors"):  # the last weights are the ones compared
+                (folder / finished).unlink(missing_ok=True)
         model, preset = torch_runtime.load(weights)
         return Trained(folder.name, model, preset)
 

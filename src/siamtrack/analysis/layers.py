@@ -1,4 +1,7 @@
-"""Layers: what each level of the trunk is worth alone, and all together (SiamRPN++, section 3.2 and table 1)."""
+"""Layers: what each level of the trunk is worth alone, and all together.
+
+Source: SiamRPN++, Layer-wise Aggregation and table 1.
+"""
 
 import copy
 import math
@@ -73,7 +76,7 @@ def only_levels(model: Any, chosen: tuple[int, ...]) -> Any:
 
 
 def learned_weights(rpn: nn.Module) -> dict[str, list[float]]:
-    """Return the share of each level in classification and regression (SiamRPN++, eq. 3); equal where not learned."""
+    """Return the share of each level in classification and regression (softmax); equal where not learned."""
     if not isinstance(rpn, DepthwiseRPN):
         raise UserError("layers needs a model with depth-wise correlation")
     levels = len(rpn.cls)
@@ -122,9 +125,9 @@ def describe(numbers: dict[str, Any]) -> Section:
     return Section(
         title="Layers",
         question="Early features say where, late ones what. SiamRPN++ correlates several levels and fuses them by "
-        "learned weights (section 3.2, eq. 3, table 1).",
-        method=f"{how} AUC of tracking all sequences with the preset's parameters. The weights are the softmax of the "
-        "learned ones.",
+        "learned weights (Layer-wise Aggregation, table 1).",
+        method=f"{how} AUC of tracking all sequences with the preset's parameters. The weights are the softmax of "
+        f"the learned ones{' (of the first seed)' if numbers['trained_apart'] else ''}.",
         findings=[f"The best level alone is stage {single}: {alone[single]:.3f}; all together: {means[whole]:.3f}."]
         + [
             f"In {name}, stage {numbers['stages'][int(np.argmax(each))]} weighs most: {max(each):.2f}."

@@ -60,7 +60,10 @@ def make(name: str, experiment: Experiment, command: str) -> Path:
         "frames": sum(len(clip.frames) for clip in experiment.clips),
     }
     plots.write(figure.draw(numbers), experiment.out / name)
-    write_text(experiment.out / f"{name}.json", json.dumps({"figure": name, **facts, "numbers": numbers}) + "\n")
+    write_text(
+        experiment.out / f"{name}.json",
+        json.dumps({"figure": name, **facts, "numbers": numbers}, allow_nan=False) + "\n",
+    )
     return write_page(experiment.out)
 
 

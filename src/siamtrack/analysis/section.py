@@ -22,8 +22,10 @@ class Section:
 
 
 def spread(values: ArrayLike, digits: int = 3) -> str:
-    """Return the mean, and with several values their standard deviation (of the sample)."""
+    """Return the mean, and with several values their standard deviation (of the sample); a dash for NaN."""
     each = np.asarray(values, float)
+    if np.isnan(each).any():
+        return "-"
     text = f"{each.mean():.{digits}f}"
     return text if each.size < 2 else f"{text} ± {each.std(ddof=1):.{digits}f}"
 
