@@ -171,7 +171,7 @@ def test_levels_without_weight_do_not_count():
         each = [model.rpn.cls[level](features[level], kernels[level]) for level in (0, 2)]
         torch.testing.assert_close(pair, shares[0] * each[0] + shares[1] * each[1])
     assert model.rpn.cls_weight.tolist() == [1, 2, 3]
-    assert layers.learned_weights(model.rpn)["regression"] == pytest.approx([1 / 3] * 3)
+    assert layers.learned_weights(model)["regression"] == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,14 @@ def test_channels_that_tell_categories_apart_are_found():
     assert channels.leave_one_out(values, [*"abcdefghijkl"]) == (None, None)
 
 
-def test_all_figures_by_command(sequences, training_folder, small_model, tmp_path):
+def test_all_figures_by_command(sequences, training_folder, small_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(correlation, "_REPEATS", 2)
     names = ["boxes", "polygons"]
     categories = tmp_path / "categories.yaml"
     categories.write_text(yaml.safe_dump(dict(zip(names, ("car", "person"), strict=True))))
     out = tmp_path / "out"
     words = ["analyze", *page.FIGURES, "--dataset", str(sequences), "--data", str(training_folder), "--out", str(out)]
-    words += ["--steps", "2", "--shifts", "64,0", "--frames", "4", "--categories", str(categories)]
+    words += ["--steps", "2", "--shifts", "64,0", "--frames", "3", "--categories", str(categories)]
     words += ["--model", str(small_model), *(word for each in TINY for word in ("--set", each))]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output

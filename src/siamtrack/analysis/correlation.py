@@ -1,6 +1,5 @@
 """Up-channel against depth-wise correlation on the same trunk (SiamRPN++, Depthwise Cross Correlation, figure 4)."""
 
-import copy
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -45,7 +44,7 @@ def measure(experiment: Experiment) -> dict[str, Any]:
 
 def _with_head(config: ModelConfig, kind: str) -> SiameseRPN:
     """Return an untrained network with a head of ``kind``."""
-    values = copy.deepcopy(config.model_dump())
+    values = config.model_dump()
     values["head"]["kind"] = kind
     return SiameseRPN(ModelConfig.model_validate(values)).eval()
 

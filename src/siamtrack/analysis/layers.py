@@ -18,6 +18,7 @@ from siamtrack.analysis.experiment import Experiment, Trained
 from siamtrack.analysis.section import Section, deviation, spread
 from siamtrack.errors import UserError
 from siamtrack.models.rpn import DepthwiseRPN
+from siamtrack.models.siamese import SiameseRPN
 
 
 def measure(experiment: Experiment) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def measure(experiment: Experiment) -> dict[str, Any]:
         "trained_apart": experiment.train,
         "stages": list(stages),
         "auc": auc,
-        "weights": learned_weights(whole.model.rpn),
+        "weights": learned_weights(whole.model),
     }
 
 
@@ -60,12 +61,10 @@ def _variants(experiment: Experiment, whole: Trained, chosen: tuple[int, ...]) -
     return [experiment.train_model(name, *settings, seed=seed) for seed in range(experiment.seeds)]
 
 
-def only_levels(model: Any, chosen: tuple[int, ...]) -> Any:
+def only_levels(model: SiameseRPN, chosen: tuple[int, ...]) -> SiameseRPN:
     """Return a copy of a network whose fusion gives all weight to the ``chosen`` levels, in their learned ratio."""
     masked = copy.deepcopy(model)
-    rpn = masked.rpn
-    if not isinstance(rpn, DepthwiseRPN):
-        raise UserError("layers needs a model with depth-wise correlation")
+    rpn = _depthwise(masked)
     dropped = [level for level in range(len(rpn.cls)) if level not in chosen]
     for name in ("cls_weight", "loc_weight"):
         before = getattr(rpn, name)
@@ -75,16 +74,21 @@ def only_levels(model: Any, chosen: tuple[int, ...]) -> Any:
     return masked
 
 
-def learned_weights(rpn: nn.Module) -> dict[str, list[float]]:
+def learned_weights(model: SiameseRPN) -> dict[str, list[float]]:
     """Return the share of each level in classification and regression (softmax); equal where not learned."""
-    if not isinstance(rpn, DepthwiseRPN):
-        raise UserError("layers needs a model with depth-wise correlation")
+    rpn = _depthwise(model)
     levels = len(rpn.cls)
     weights = {"classification": rpn.cls_weight, "regression": rpn.loc_weight}
     return {
         name: (torch.zeros(levels) if each is None else each.detach().cpu().float()).softmax(0).tolist()
         for name, each in weights.items()
     }
+
+
+def _depthwise(model: SiameseRPN) -> DepthwiseRPN:
+    if not isinstance(model.rpn, DepthwiseRPN):  # the up-channel head has a single level, which measure refuses
+        raise TypeError(f"expected levels that are fused, got {type(model.rpn).__name__}")
+    return model.rpn
 
 
 def draw(numbers: dict[str, Any]) -> Figure:
