@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from siamtrack.cli import (
+    analyze,
     convert,
     data,
     demo,
@@ -36,6 +37,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("search")(search.search)
+app.command("analyze")(analyze.analyze)
 app.command("import")(import_results.import_results)
 app.command("submit")(submit.submit)
 app.command("vot")(vot.vot)

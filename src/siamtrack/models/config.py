@@ -146,6 +146,6 @@ class ModelConfig(Config):
             raise ValueError("head.adjust: false is for alexnet, whose features are used without padding's border")
         if self.mask and not self.backbone.name.startswith(("resnet", "efficientnet")):
             raise ValueError(f"mask needs a ResNet or EfficientNet-Lite0 for its trunk, not {self.backbone.name}")
-        if self.head.kind == "upchannel" and (levels != 1 or self.head.adjust):
-            raise ValueError("head.kind upchannel works on one level of the trunk as it is: one stage, adjust: false")
+        if self.head.kind == "upchannel" and levels != 1:
+            raise ValueError("head.kind upchannel works on one level of the trunk; give one stage and one width")
         return self
