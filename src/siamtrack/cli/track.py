@@ -24,9 +24,7 @@ def track(
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(
-            "--boxes", help="File of objects, .csv, .json or .yaml: x, y, w, h, if need be start, end, id."
-        ),
+        typer.Option("--boxes", help="File of objects, .csv, .json or .yaml: x, y, w, h, if need be start, end, id."),
     ] = None,
     out: Annotated[
         Path | None,
