@@ -34,6 +34,8 @@ class TargetRow(Config):
         values = dict(row)
         if "box" not in values and set("xywh") <= set(values):
             values["box"] = [values.pop(name) for name in "xywh"]
+        if "box" not in values:
+            raise ValueError("there is no box; give x, y, w and h, or box as x,y,w,h")
         if isinstance(values.get("box"), str):
             values["box"] = parse_box(values["box"])
         for name in ("start", "end"):

@@ -279,15 +279,15 @@ class MultiTracker:
         while going:
             frames: dict[Hashable, VideoFrame] = {}
             for name, stream in list(going.items()):
-                if stream.goes_on(self._streams):
-                    try:
-                        frame = next(stream.frames, None)
-                    except UserError as error:
-                        yield name, error, {}
-                        frame = None
-                    if frame is not None:
+                try:
+                    frame = next(stream.frames, None)
+                except UserError as error:
+                    yield name, error, {}
+                    frame = None
+                if frame is not None:
+                    self.remove(*(each for each in stream.over(frame) if each in self._streams))
+                    if stream.goes_on(self._streams):
                         frames[name] = frame
-                        self.remove(*(each for each in stream.over(frame) if each in self._streams))
                 if name not in frames:
                     end(name)
             found = self.update({name: frame.image for name, frame in frames.items()})
