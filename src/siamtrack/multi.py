@@ -104,7 +104,7 @@ class MultiTracker:
                 "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
-        self.batch = batch or (CPU_BATCH if device == "cpu" else GPU_BATCH)
+        self.batch = batch or (CPU_BATCH if model.device == "cpu" else GPU_BATCH)
         self.drop_after = drop_after
         self._core = model.core
         self._groups: list[_Group] = []

@@ -159,7 +159,10 @@ def read_manifest(path: Path, out: Path, suffix: str = ".jsonl") -> list[Video]:
 
 
 def unfinished(videos: Iterable[Video], settings: Settings, out: Path) -> list[Video]:
-    """Return the videos whose boxes are missing in ``out``, or were made of something else than now."""
+    """Return the videos whose boxes are missing in ``out``, or were made of something else than now.
+
+    Large files come first, so that workers end together, and videos that go in step are about as long.
+    """
     made = {}
     if (out / LEDGER).is_file():
         for line in (out / LEDGER).read_text(encoding="utf-8").splitlines():
@@ -168,9 +171,10 @@ def unfinished(videos: Iterable[Video], settings: Settings, out: Path) -> list[V
                 made[entry["out"]] = entry["digest"]
             except (ValueError, KeyError, TypeError):  # cut short when the machine went down
                 continue
-    return [
+    left = [
         video for video in videos if not video.out.is_file() or made.get(_name(video, out)) != video.digest(settings)
     ]
+    return sorted(left, key=lambda video: -Path(video.source).stat().st_size if Path(video.source).is_file() else 0)
 
 
 def execute(

@@ -57,6 +57,7 @@ class Tracker:
     ) -> None:
         network, self.preset = load_network(model, device, runtime, threads)
         self.tracking = tracking_config(self.preset, tracking)
+        self.device = device
         self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()
