@@ -51,9 +51,7 @@ def main() -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, arguments.gigabytes * 2**30 / whole))
     left, found = run(arguments.targets)
     differ = np.abs(found - expected).max()
-    print(
-        f"{arguments.targets} targets, asked for in one batch, went in batches of {left}; boxes differ by {differ:.4f} px"
-    )
+    print(f"{arguments.targets} targets in one batch became batches of {left}; boxes differ by {differ:.4f} px at most")
     sys.exit(differ > 0.1 or (limited and left == arguments.targets))
 
 

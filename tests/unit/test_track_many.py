@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from siamtrack import track_many
 from siamtrack.boxes import iou
 from siamtrack.cli.main import run
 from siamtrack.errors import UserError
@@ -199,6 +200,27 @@ def test_videos_in_step_and_in_processes_give_the_same_boxes(siamtrack, manifest
                 )
             ]
             assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
+
+
+def test_what_was_stopped_goes_on(manifest, tmp_path):
+    settings, out = track_many.Settings(threads=1), tmp_path
+    (out / "two").mkdir()
+    videos = track_many.read_manifest(manifest, out)
+    ended = []
+    failures = track_many.execute(videos, settings, out, on_video=ended.append, stopped=lambda: bool(ended))
+    assert (len(ended), failures) == (1, [])
+    left = track_many.unfinished(videos, settings, out)
+    assert [video.out.name for video in left] == ["b.csv", "broken.boxes.jsonl"]
+    changed = track_many.Settings(threads=1, tracking={"lr": 0.2})
+    assert len(track_many.unfinished(videos, changed, out)) == 3
+
+
+def test_a_worker_that_dies_costs_its_videos_only(manifest, tmp_path):
+    (video, *_) = track_many.read_manifest(manifest, tmp_path)
+    job = track_many.Job(track_many.Settings(), (video, video))
+    assert [(each.frames, each.problem) for each in job.failed("its worker was killed by SIGKILL")] == [
+        (0, "its worker was killed by SIGKILL")
+    ] * 2
 
 
 def test_a_video_that_breaks_in_the_middle_keeps_its_boxes(siamtrack, clip, tmp_path):
