@@ -235,3 +235,17 @@ def test_a_video_that_breaks_in_the_middle_keeps_its_boxes(siamtrack, clip, tmp_
     assert (code, "1 of 1 videos went wrong" in said, "broke after" in said) == (2, True, True)
     assert 0 < len((tmp_path / "tracks" / "broken.boxes.jsonl").read_text().splitlines()) < 24
     assert "finished before" not in siamtrack("track-many", "list.yaml", *FAST)[1]
+
+
+def test_a_ray_cluster_gives_the_same_boxes(siamtrack, manifest, tmp_path):
+    pytest.importorskip("ray", reason="Ray is the extra [cluster]")
+    from ray.cluster_utils import Cluster
+
+    siamtrack("track-many", manifest, *FAST)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        code, said = siamtrack("track-many", manifest, "--out", "ray", "--cluster", cluster.address, *FAST)
+    finally:
+        cluster.shutdown()
+    assert (code, "1 of 3 videos went wrong" in said) == (2, True)
+    assert outputs(tmp_path / "ray") == outputs(tmp_path / "tracks")
