@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamtrack.boxes import Boxes, overlaps
+from siamtrack.boxes import Boxes, iou
 from siamtrack.errors import UserError
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.zoo import Preset
@@ -134,7 +134,7 @@ def _boxes(reference: Network, exported: Network, preset: Preset, clip: Clip, fr
     ours, theirs = (
         _follow(TrackerCore(network, preset.model, config), clip, frames - 1) for network in (exported, reference)
     )
-    apart, same = np.abs(ours - theirs), overlaps(ours, theirs)
+    apart, same = np.abs(ours - theirs), iou(ours, theirs)
     return {
         "clip": clip.name,
         "frames": len(ours) + 1,
