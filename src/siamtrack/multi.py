@@ -20,7 +20,7 @@ from siamtrack.video.frame import Moment, VideoFrame, reached, shown
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
-CPU_BATCH, GPU_BATCH = 8, 64
+CPU_BATCH, GPU_BATCH = 8, 256
 """How many targets go through the network together."""
 Done = TypeVar("Done")
 Frames = tuple[Iterable[VideoFrame], Mapping[int, "Target"]]
@@ -80,6 +80,8 @@ class MultiTracker:
 
     batch: int
     """How many targets go through the network together at most; lowered where memory does not suffice."""
+    runtime: str
+    """What runs the network, such as ``onnx``."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class MultiTracker:
     ) -> None:
         if not isinstance(model, Tracker):
             model = Tracker(model, device=device, runtime=runtime, threads=threads, tracking=tracking)
-        self.preset, self.tracking = model.preset, model.tracking
+        self.preset, self.tracking, self.runtime = model.preset, model.tracking, model.runtime
         for name, value in (("batch", batch), ("drop_after", drop_after)):
             if value is not None and value < 1:
                 raise UserError(f"{name} {value}: expected a number from 1")

@@ -14,6 +14,7 @@ from siamtrack.files import writable, write_text
 from siamtrack.manifest import VideoRow, read_rows
 from siamtrack.models import zoo
 from siamtrack.multi import Frames, MultiTracker, Target, earliest, numbered
+from siamtrack.runtimes.load import Runtime
 from siamtrack.tracking.state import TrackResult
 from siamtrack.version import __version__
 from siamtrack.video.frame import VideoFrame
@@ -33,6 +34,7 @@ class Settings:
     threads: int | None = None
     tracking: Mapping[str, Any] = field(default_factory=dict)
     drop_after: int | None = None
+    runtime: Runtime = "auto"
 
     def tracker(self) -> MultiTracker:
         """Return a new tracker.
@@ -43,6 +45,7 @@ class Settings:
         return MultiTracker(
             self.model,
             device=self.device,
+            runtime=self.runtime,
             threads=self.threads,
             tracking=self.tracking,
             drop_after=self.drop_after,

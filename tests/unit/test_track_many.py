@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 
 import av
@@ -159,7 +160,7 @@ def outputs(folder):
 def test_many_videos_are_finished_once(siamtrack, manifest, tmp_path):
     code, said = siamtrack("track-many", manifest, *FAST)
     assert code == 2
-    assert "tracked 9 frames of 2 videos into tracks" in said
+    assert re.search("tracked 9 frames of 2 videos with .* into tracks", said)
     assert f"1 of 3 videos went wrong: {tmp_path}/broken.mp4 is no video that can be read" in said
     first = outputs(tmp_path / "tracks")
     assert sorted(first) == ["b.csv", "square.boxes.jsonl"]
@@ -173,7 +174,8 @@ def test_many_videos_are_finished_once(siamtrack, manifest, tmp_path):
     (tmp_path / "tracks" / "two" / "b.csv").write_text("mine")
     manifest.write_text(manifest.read_text().replace(",,4,", ",,3,"))
     code, said = siamtrack("track-many", manifest, *FAST)
-    assert (code, "tracked 3 frames of 1 videos into tracks; 1 were finished before" in said) == (2, True)
+    assert code == 2
+    assert re.search("tracked 3 frames of 1 videos with .* into tracks; 1 were finished before", said)
     assert outputs(tmp_path / "tracks")["b.csv"] == "mine"
     (tmp_path / "tracks" / "two" / "b.csv").unlink()
     with (tmp_path / "tracks" / "track-many.jsonl").open("a") as ledger:

@@ -41,10 +41,11 @@ def demo(
         if number % every == 0:
             shown.append(image)
 
-    followed = follow(MultiTracker(threads=threads), source, [Target(BOX)], table, film, collect)
+    tracker = MultiTracker(threads=threads)
+    followed = follow(tracker, source, [Target(BOX)], table, film, collect)
     with atomic(sheet) as temporary:
         cv2.imwrite(str(temporary), contact_sheet(shown, columns=4, width=480))
-    print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)]))
+    print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)], tracker.runtime))
     if followed.interrupted:
         raise typer.Exit(130)
 

@@ -50,6 +50,7 @@ def track(
     model: options.Model = DEFAULT,
     settings: options.Tracking = None,
     device: options.Device = "cpu",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Follow objects in boxes through a video.
@@ -66,6 +67,7 @@ def track(
     tracker = MultiTracker(
         model,
         device=device,
+        runtime=runtime,
         threads=threads,
         tracking=options.tracking_values(settings),
         batch=batch,
@@ -77,7 +79,7 @@ def track(
     film = None if no_video else video or Path(f"{stem}.tracked.mp4")
     followed = follow(tracker, frames, targets, table, film)
     outputs = [("boxes", table), *([("video", film)] if film else [])]
-    print(summary(frames, followed, outputs))
+    print(summary(frames, followed, outputs, tracker.runtime))
     if followed.interrupted:
         raise typer.Exit(130)
     if frames.problem:

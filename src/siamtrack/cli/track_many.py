@@ -46,6 +46,7 @@ def track_many(
     model: options.Model = DEFAULT,
     settings: options.Tracking = None,
     device: options.Device = "cpu",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Follow the objects of many videos, and write a file of boxes a video.
@@ -59,8 +60,8 @@ def track_many(
     many = bool(cluster) or workers not in (None, 1)
     each = threads or (fair_share(workers or 1) if many and not cluster else 1 if cluster else None)
     place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
-    chosen = Settings(place, device, each, options.tracking_values(settings), drop_after)
-    chosen.tracker()  # what is wrong shows before anything is written
+    chosen = Settings(place, device, each, options.tracking_values(settings), drop_after, runtime)
+    ran = chosen.tracker().runtime  # what is wrong shows before anything is written
     for folder in {out, *(video.out.parent for video in videos)}:
         folder.mkdir(parents=True, exist_ok=True)
     writable(out / LEDGER)
@@ -75,7 +76,7 @@ def track_many(
 
         batch = together or (1 if device == "cpu" else _GPU_TOGETHER)
         failures = execute(left, chosen, out, batch, workers, cluster, on_video, interrupted)
-    parts = [f"tracked {frames} frames of {ended - len(failures)} videos into {out}"]
+    parts = [f"tracked {frames} frames of {ended - len(failures)} videos with {ran} into {out}"]
     if len(left) < len(videos):
         parts.append(f"{len(videos) - len(left)} were finished before")
     if interrupted() and ended < len(left):
