@@ -173,6 +173,8 @@ class MultiTracker:
         for each in ids:
             if each not in self._streams:
                 raise UserError(f"there is no target {each} to remove; followed are {_some(self.ids)}")
+        if not ids:
+            return
         gone = set(ids)
         kept = []
         for group in self._groups:
@@ -283,8 +285,8 @@ class MultiTracker:
             for name, stream in list(going.items()):
                 try:
                     frame = next(stream.frames, None)
-                except UserError as error:
-                    yield name, error, {}
+                except (UserError, OSError) as error:
+                    yield name, UserError(str(error)), {}
                     frame = None
                 if frame is not None:
                     self.remove(*(each for each in stream.over(frame) if each in self._streams))

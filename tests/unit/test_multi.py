@@ -235,6 +235,10 @@ def test_streams_in_step(tracker):
         yield from movie(2)
         raise UserError("the disk was taken out")
 
+    def vanishes():
+        yield from movie(1)
+        raise FileNotFoundError(2, "no such file", "7.png")
+
     many = multi(tracker, Core())
     seen = followed(
         many,
@@ -243,6 +247,7 @@ def test_streams_in_step(tracker):
             "b": (movie(2), [Target((7, 5, 20, 20), start=0.1)]),
             "c": (breaks(), [(1, 5, 20, 20)]),
             "d": (movie(3), [(400, 5, 20, 20)]),
+            "g": (vanishes(), [(1, 5, 20, 20)]),
             "e": (movie(9), [Target((9, 5, 20, 20), start=1, end=3)]),
             "f": (movie(2), [Target((9, 5, 20, 20), start=5)]),
         },
@@ -251,6 +256,7 @@ def test_streams_in_step(tracker):
         "a": [{1: 5}, {1: 6}, {1: 7, 9: 50}, {1: 8, 9: 51}, {1: 9}],
         "b": [{}, {1: 7}],
         "c": [{1: 1}, {1: 2}, "the disk was taken out"],
+        "g": [{1: 1}, "[Errno 2] no such file: '7.png'"],
         "d": ["box 400,5,20,20 lies outside the frame, which is 300x200 pixels"],
         "e": [{}, {1: 9}, {1: 10}],
         "f": [{}, {}],
