@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ from siamtrack.video.frame import Moment, VideoFrame, reached, shown
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
-CPU_BATCH, GPU_BATCH = 8, 64
+CPU_BATCH, GPU_BATCH = 8, 256
 """How many targets go through the network together."""
 Done = TypeVar("Done")
-Frames = tuple[Iterable[VideoFrame], Sequence["Target"]]
+Frames = tuple[Iterable[VideoFrame], Mapping[int, "Target"]]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class Target:
     """x, y, w, h in pixels of the frame in which it is shown."""
     start: Moment | None = None
     """That frame, or its time; None for the first that is read."""
+    end: Moment | None = None
+    """The frame or time before which it is followed no longer; None for the last."""
     id: int | None = None
     """What it is called in the results; None for its place in the list, from 1."""
 
@@ -78,6 +80,8 @@ class MultiTracker:
 
     batch: int
     """How many targets go through the network together at most; lowered where memory does not suffice."""
+    runtime: str
+    """What runs the network, such as ``onnx``."""
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class MultiTracker:
     ) -> None:
         if not isinstance(model, Tracker):
             model = Tracker(model, device=device, runtime=runtime, threads=threads, tracking=tracking)
-        self.preset, self.tracking = model.preset, model.tracking
+        self.preset, self.tracking, self.runtime = model.preset, model.tracking, model.runtime
         for name, value in (("batch", batch), ("drop_after", drop_after)):
             if value is not None and value < 1:
                 raise UserError(f"{name} {value}: expected a number from 1")
@@ -102,7 +106,7 @@ class MultiTracker:
                 "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
-        self.batch = batch or (CPU_BATCH if device == "cpu" else GPU_BATCH)
+        self.batch = batch or (CPU_BATCH if model.device == "cpu" else GPU_BATCH)
         self.drop_after = drop_after
         self._core = model.core
         self._groups: list[_Group] = []
@@ -140,7 +144,7 @@ class MultiTracker:
         values = np.array([check_box(box, frame.shape[1], frame.shape[0]) for box in boxes]).reshape(-1, 4)
         ids = list(range(self._next, self._next + len(values)))
         before, new = self.batch, []
-        waiting = deque([(ids, values)])
+        waiting = deque([(ids, values)] if ids else [])
         while waiting:
             some, where = waiting.popleft()
             size = min(self.batch, len(some))
@@ -169,6 +173,8 @@ class MultiTracker:
         for each in ids:
             if each not in self._streams:
                 raise UserError(f"there is no target {each} to remove; followed are {_some(self.ids)}")
+        if not ids:
+            return
         gone = set(ids)
         kept = []
         for group in self._groups:
@@ -270,34 +276,37 @@ class MultiTracker:
         """
         self.remove(*self.ids)
         going = {name: _Stream(iter(frames), targets) for name, (frames, targets) in streams.items()}
+
+        def end(name: Hashable) -> None:
+            self.remove(*(set(going.pop(name).begun) & set(self._streams)))
+
         while going:
             frames: dict[Hashable, VideoFrame] = {}
             for name, stream in list(going.items()):
                 try:
                     frame = next(stream.frames, None)
-                except UserError as error:
-                    yield name, error, {}
+                except (UserError, OSError) as error:
+                    yield name, UserError(str(error)), {}
                     frame = None
-                if frame is None:
-                    self.remove(*(each for each in stream.ids if each in self._streams))
-                    del going[name]
-                else:
-                    frames[name] = frame
+                if frame is not None:
+                    self.remove(*(each for each in stream.over(frame) if each in self._streams))
+                    if stream.goes_on(self._streams):
+                        frames[name] = frame
+                if name not in frames:
+                    end(name)
             found = self.update({name: frame.image for name, frame in frames.items()})
             for name, frame in frames.items():
                 stream = going[name]
-                results = {stream.ids[each]: found[each] for each in stream.ids if each in found}
+                results = {own: found[each] for each, own in stream.begun.items() if each in found}
                 try:
                     due = stream.due(frame)
-                    ids = self.add_all(frame.image, [target.box for target in due], stream=name)
+                    ids = self.add_all(frame.image, [target.box for target in due.values()], stream=name)
                 except UserError as error:
                     yield name, error, {}
-                    self.remove(*(each for each in stream.ids if each in self._streams))
-                    del going[name]
+                    end(name)
                     continue
-                for each, target in zip(ids, due, strict=True):
-                    stream.ids[each] = target.id or 0
-                    results[stream.ids[each]] = TrackResult(np.array(target.box, float).reshape(4), 1.0)
+                stream.begun |= dict(zip(ids, due, strict=True))
+                results |= {own: TrackResult(np.array(each.box, float).reshape(4), 1.0) for own, each in due.items()}
                 yield (
                     name,
                     frame,
@@ -359,50 +368,74 @@ class MultiTracker:
 class _Stream:
     """A stream on its way: its frames, and its targets."""
 
-    def __init__(self, frames: Iterator[VideoFrame], targets: Sequence[Target]) -> None:
+    def __init__(self, frames: Iterator[VideoFrame], targets: Mapping[int, Target]) -> None:
         self.frames = frames
-        self.ids: dict[int, int] = {}
-        """The targets that have begun: what the tracker calls them, and what they are called in the results."""
+        self.begun: dict[int, int] = {}
+        """The targets that have begun: the tracker's id and their own."""
+        self._targets = targets
         self._waiting = list(targets)
         self._first = True
 
-    def due(self, frame: VideoFrame) -> list[Target]:
-        """Return the targets that begin in this frame.
+    def goes_on(self, followed: Container[int]) -> bool:
+        """Return whether a target is left, or still to come."""
+        return bool(self._waiting) or any(each in followed for each in self.begun)
+
+    def over(self, frame: VideoFrame) -> list[int]:
+        """Return the tracker's ids of the targets whose end this frame is."""
+        ends = ((each, self._targets[own].end) for each, own in self.begun.items())
+        return [each for each, end in ends if end is not None and reached(end, frame.index, frame.time)]
+
+    def due(self, frame: VideoFrame) -> dict[int, Target]:
+        """Return the targets that begin in this frame, by their own ids.
 
         Raises:
-            UserError: one should have begun before the first frame.
+            UserError: one should have begun before the first frame, or its box cannot be used.
         """
-        due: list[Target] = []
-        later: list[Target] = []
-        for each in self._waiting:
-            now = each.start is None or reached(each.start, frame.index, frame.time)
-            (due if now else later).append(each)
-        for target in due if self._first else ():
-            begun = frame.index if isinstance(target.start, int) else (frame.time or 0.0) - 0.001
-            if target.start is not None and target.start < begun:
+        due: dict[int, Target] = {}
+        later: list[int] = []
+        for own in self._waiting:
+            target = self._targets[own]
+            if target.start is not None and not reached(target.start, frame.index, frame.time):
+                later.append(own)
+                continue
+            first = frame.index if isinstance(target.start, int) else (frame.time or 0.0) - 0.001
+            if self._first and target.start is not None and target.start < first:
                 raise UserError(
-                    f"target {target.id} starts at {shown(target.start)}, but the first frame that is read is number "
+                    f"target {own} starts at {shown(target.start)}, but the first frame that is read is number "
                     f"{frame.index}; start earlier, or give the box in a later frame"
                 )
+            try:
+                check_box(target.box, frame.image.shape[1], frame.image.shape[0])
+            except UserError as error:
+                raise error if len(self._targets) == 1 else UserError(f"target {own}: {error}") from None
+            due[own] = target
         self._first, self._waiting = False, later
         return due
 
 
-def numbered(targets: Sequence[Target | Box]) -> list[Target]:
-    """Return targets with ids: boxes and targets without one get their place in the list, from 1.
+def numbered(targets: Sequence[Target | Box]) -> dict[int, Target]:
+    """Return targets by their ids: boxes, and targets without one, get their place in the list, from 1.
 
     Raises:
         UserError: there are none, or two have one id.
     """
-    if not len(targets):
+    known: dict[int, Target] = {}
+    for place, given in enumerate(targets, 1):
+        target = given if isinstance(given, Target) else Target(given)
+        own = place if target.id is None else target.id
+        if own in known:
+            raise UserError(f"two targets have the id {own}; give each its own")
+        known[own] = target
+    if not known:
         raise UserError("there is nothing to follow: no box was given")
-    known = [each if isinstance(each, Target) else Target(each) for each in targets]
-    known = [each if each.id is not None else replace(each, id=place) for place, each in enumerate(known, 1)]
-    ids = [each.id for each in known]
-    twice = next((each for each in ids if ids.count(each) > 1), None) if len(set(ids)) < len(ids) else None
-    if twice is not None:
-        raise UserError(f"two targets have the id {twice}; give each its own")
     return known
+
+
+def earliest(targets: Iterable[Target]) -> Moment | None:
+    """Return where reading can begin: at the first start; None, the beginning, if one has none or kinds are mixed."""
+    starts = [target.start for target in targets]
+    known = [start for start in starts if start is not None]
+    return min(known) if len(known) == len(starts) and len({type(start) for start in known}) == 1 else None
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -192,6 +192,11 @@ def share(workers: int, number: int) -> list[int]:
     return cores[number * size : (number + 1) * size] if size else [cores[number % len(cores)]]
 
 
+def fair_share(workers: int) -> int:
+    """Return how many threads each worker may have."""
+    return max(1, len(share(workers, 0)) or (os.cpu_count() or 1) // workers)
+
+
 def _in_processes(
     queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
 ) -> Outcomes:

@@ -1,7 +1,9 @@
 """How sources are read: ahead in a thread, from the middle of a video, from cameras and streams."""
 
 import gc
+import json
 import socket
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from siamtrack.cli.main import run
 from siamtrack.errors import UserError
 from siamtrack.video import decode, source
 from siamtrack.video.ahead import ReadAhead
@@ -182,7 +185,7 @@ class Camera:
         return 100.0
 
     def read(self):
-        time.sleep(self.pause if self.number < self.count else 0.3)
+        time.sleep(self.pause if self.number < self.count else 1.0)
         if self.number >= self.count:
             return False, None
         width, height = self.sizes[self.number % len(self.sizes)]
@@ -233,6 +236,22 @@ def test_a_camera_that_changes_its_size(camera):
     frames = VideoSource(0)
     assert {frame.image.shape for frame in frames} == {(30, 40, 3)}
     assert frames.rescaled > 0
+
+
+def test_what_was_tracked_before_a_camera_stalled_is_kept(camera, tmp_path, monkeypatch, capsys):
+    camera.count = 3
+    monkeypatch.setattr(source, "PATIENCE", 0.1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["siamtrack", "track", "0", "--box", "5,5,12,12", "--threads", "1"])
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gave no frame" in said
+    assert "; the frames before that were kept" in said
+    rows = [json.loads(line) for line in (tmp_path / "camera0.boxes.jsonl").read_text().splitlines()]
+    assert rows[-1]["frame"] == 2
+    assert len(list(VideoSource(tmp_path / "camera0.tracked.mp4"))) == len(rows)
 
 
 @pytest.fixture

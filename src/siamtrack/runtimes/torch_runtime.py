@@ -29,6 +29,8 @@ class TorchNetwork:
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
     """
 
+    runtime = "torch"
+
     def __init__(self, model: SiameseRPN, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
