@@ -14,14 +14,15 @@ from siamtrack.models import zoo
 from siamtrack.train.loop import Training
 
 SETTINGS = (
-    "model.head.widths=[8]",
-    "model.backbone.stages=[3]",
+    "model.backbone={name: alexnet, width: 0.1, stages: [5]}",
+    "model.head={widths: [25], adjust: false}",
+    "model.base_size=0",
     "model.search_size=191",
     "train.pretrained=''",
     "train.data.canvas=192",
     "train.batch=4",
     "train.log_every=2",
-    "train.optimizer={name: sgd, lr: 0.01, lr_end: 0.01, clip: 1.0e+9, backbone_from: 0, backbone_stages: [3]}",
+    "train.optimizer={name: sgd, lr: 0.01, lr_end: 0.01, clip: 1.0e+9, backbone_from: 0, backbone_stages: [5]}",
     "train.steps=8",
 )
 

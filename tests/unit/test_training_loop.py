@@ -5,12 +5,14 @@ import functools
 import json
 import re
 import resource
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
 from siamtrack.data.targets import Targets
@@ -27,14 +29,15 @@ from siamtrack.train.schedule import rate, set_frozen
 from siamtrack.train.validation import held_clips
 
 SETTINGS = (
-    "model.head.widths=[16]",
-    "model.backbone.stages=[3]",
+    "model.backbone={name: alexnet, width: 0.1, stages: [5]}",
+    "model.head={widths: [25], adjust: false}",
+    "model.base_size=0",
     "model.search_size=191",
     "train.pretrained=''",
     "train.data.canvas=192",
     "train.batch=4",
     "train.log_every=2",
-    "train.optimizer.backbone_stages=[3]",
+    "train.optimizer.backbone_stages=[5]",
 )
 WEIGHT = "rpn.cls.0.decode.3.weight"
 
@@ -80,8 +83,8 @@ def test_the_second_stage_trains_the_mask_branch_only():
 
 
 def test_a_step_has_the_rate_of_the_schedule_and_a_clipped_gradient(training_folder, tmp_path):
-    values = "name: sgd, lr: 0.01, lr_end: 0.001, warmup_steps: 2, clip: 0.001, momentum: 0, weight_decay: 0"
-    values += ", backbone_lr: 0.1, backbone_from: 0, backbone_stages: [3]"
+    values = "name: sgd, lr: 0.01, lr_end: 0.001, warmup_steps: 2, clip: 0.01, momentum: 0, weight_decay: 0"
+    values += ", backbone_lr: 0.1, backbone_from: 0, backbone_stages: [5]"
     one = preset(training_folder, f"train.optimizer={{{values}}}", "train.steps=10")
     training = Training(one, tmp_path, "cpu")
     for step in range(3):
@@ -90,12 +93,12 @@ def test_a_step_has_the_rate_of_the_schedule_and_a_clipped_gradient(training_fol
         training.step += 1
         lr = rate(step, 10, training.config.optimizer)
         assert [group["lr"] for group in training.optimizer.param_groups] == pytest.approx([0.1 * lr, lr])
-        assert losses["gradient"] > 0.001
+        assert losses["gradient"] > 0.01
         moved = sum(
             ((value - before[name]) / (lr * (0.1 if name.startswith("backbone") else 1))).pow(2).sum()
             for name, value in training.model.named_parameters()
         )
-        assert moved.sqrt().item() == pytest.approx(0.001, rel=0.02)  # the clipped norm
+        assert moved.sqrt().item() == pytest.approx(0.01, rel=0.02)  # the clipped norm
 
 
 def test_the_average_moves_by_its_decay(training_folder, tmp_path):
@@ -121,8 +124,8 @@ def test_quality_makes_the_score_an_overlap(training_folder, tmp_path):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        "{name: sgd, lr: 0.02, lr_end: 0.01, backbone_stages: [3]}",
-        "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [3]}",
+        "{name: sgd, lr: 0.02, lr_end: 0.01, backbone_stages: [5]}",
+        "{name: adamw, lr: 0.003, lr_end: 0.001, backbone_stages: [5]}",
     ],
 )
 def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
@@ -133,7 +136,7 @@ def test_fifty_steps_lower_the_loss(training_folder, tmp_path, optimizer):
     )
     numbers = training.run()
     losses = [row["loss"] for row in rows(tmp_path / "run", "train")]
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     assert numbers["pairs_per_second"] > 0
     assert {path.suffix for path in (tmp_path / "run").iterdir()} >= {".safetensors", ".pt", ".jsonl"}
     assert any("tfevents" in path.name for path in (tmp_path / "run").iterdir())
@@ -206,7 +209,7 @@ def test_a_diverging_run_stops_and_keeps_what_was_saved(training_folder, tmp_pat
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(training_folder, tmp_path, name):
-    values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [3]}}"
+    values = f"{{name: {name}, lr: 0.01, lr_end: 0.001, backbone_stages: [5]}}"
     one = preset(training_folder, f"train.optimizer={values}", "train.steps=4", "train.log_every=4")
     training = Training(one, tmp_path, "cpu")
     sound, states, moved = training.loader, [state(training)], []
@@ -487,6 +490,9 @@ def test_a_start_and_a_stage_need_each_other(training_folder, tmp_path):
 MASKS = (
     "model.search_size=255",
     "model.backbone={name: resnet18, stages: [3]}",
+    "model.head={widths: [16]}",
+    "model.base_size=8",
+    "train.optimizer.backbone_stages=[3]",
     "model.mask=true",
     "train.loss.mask=36",
 )
@@ -543,3 +549,52 @@ def test_the_second_stage_learns_from_masks_alone(training_folder, tmp_path):
 def test_a_stage_that_the_trunk_does_not_have_is_refused(training_folder, tmp_path):
     with pytest.raises(UserError, match="the trunk has no stage 9; it has"):
         Training(preset(training_folder, "train.optimizer.backbone_stages=[9]"), tmp_path, "cpu")
+
+
+def test_a_run_ends_with_a_page_that_needs_nothing_beside_it(training_folder, sequences, tmp_path):
+    settings = ("train.steps=4", "train.validation.every=2", f"train.validation.sequences={sequences}")
+    training = Training(preset(training_folder, *settings), tmp_path, "cpu")
+    sound = training.loader
+
+    def spoil(step, _):
+        training.loader = Spoiled(sound) if step == 1 else sound
+        return True
+
+    training.run(spoil)
+    page = (tmp_path / "summary.html").read_text()
+    assert "4 steps on cpu, a batch in 1 part;" in page
+    assert "1 step skipped because the gradient was not finite" in page
+    assert page.count("<svg") == 7
+    assert all(title in page for title in ("Losses", "Learning rate", "Validation", "Skipped steps"))
+    best = max(rows(tmp_path, "validation"), key=lambda row: row["sequences_auc"])
+    assert f'<tr class="best"><td>{best["step"]}</td><td>{best["sequences_auc"]:.3f}</td>' in page
+    assert "width: 0.1" in page  # a setting
+    assert not re.search(r"(src|href)=.?https?:|<script|@import", page)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.load(name).model.mask])
+def test_every_recipe_trains_a_tiny_network(name, training_folder, tmp_path):
+    """The train section of each preset, with its unfreezing, on another trunk; masks have tests of their own."""
+    tiny = [setting for setting in SETTINGS if not setting.startswith("train.optimizer")]
+    recipe = zoo.load(name, [*tiny, f"train.data.root={training_folder}", "train.steps=2"])
+    training = Training(recipe, tmp_path, "cpu")
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    numbers = training.run()
+    assert np.isfinite(list(numbers.values())).all()
+    assert numbers["skipped"] == 0
+    moved = {name.split(".")[0] for name, value in training.model.state_dict().items() if (value != before[name]).any()}
+    assert moved == {"backbone", "rpn"}
+
+
+def test_ctrl_c_is_heard_once_or_with_patience_as_often_as_it_comes():
+    for patient in (False, True):
+        with until_interrupted(patient) as interrupted:
+            assert not interrupted()
+            signal.raise_signal(signal.SIGINT)
+            assert interrupted()
+            if patient:
+                signal.raise_signal(signal.SIGINT)
+                assert interrupted()
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)

@@ -29,7 +29,7 @@ def join_processes(device: str, config: TrainConfig, masks: bool) -> tuple[Accel
     together = "LOCAL_RANK" in os.environ  # as torchrun says
     if together and place.type == "cuda":
         here, gpus = processes_here(), torch.cuda.device_count()
-        if place.index is not None:
+        if ":" in device:
             raise UserError(f"--device {device} is for one process; with torchrun give --device cuda, a GPU a process")
         if here > gpus:
             raise UserError(

@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from siamtrack.files import write_text
 from siamtrack.models import zoo
@@ -82,7 +83,8 @@ def _best(validations: Sequence[dict[str, Any]]) -> int | None:
 
 def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: bool) -> str:
     """Return curves over the steps as a piece of SVG."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}):
+    style = {"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.add_subplot()
         for number, name in enumerate(names):
@@ -90,6 +92,8 @@ def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: boo
             axes.plot(*zip(*known, strict=True), label=name, color=_COLOURS[number % len(_COLOURS)], marker=".")
         if logarithmic and any(row.get(name, 0) > 0 for row in rows for name in names):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("step")
         if len(names) > 1:
             axes.legend()
