@@ -5,12 +5,14 @@ import functools
 import json
 import re
 import resource
+import signal
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.data.augment import Batch
 from siamtrack.data.index import read_index
 from siamtrack.data.targets import Targets
@@ -547,3 +549,52 @@ def test_the_second_stage_learns_from_masks_alone(training_folder, tmp_path):
 def test_a_stage_that_the_trunk_does_not_have_is_refused(training_folder, tmp_path):
     with pytest.raises(UserError, match="the trunk has no stage 9; it has"):
         Training(preset(training_folder, "train.optimizer.backbone_stages=[9]"), tmp_path, "cpu")
+
+
+def test_a_run_ends_with_a_page_that_needs_nothing_beside_it(training_folder, sequences, tmp_path):
+    settings = ("train.steps=4", "train.validation.every=2", f"train.validation.sequences={sequences}")
+    training = Training(preset(training_folder, *settings), tmp_path, "cpu")
+    sound = training.loader
+
+    def spoil(step, _):
+        training.loader = Spoiled(sound) if step == 1 else sound
+        return True
+
+    training.run(spoil)
+    page = (tmp_path / "summary.html").read_text()
+    assert "4 steps on cpu, a batch in 1 part;" in page
+    assert "1 step skipped because the gradient was not finite" in page
+    assert page.count("<svg") == 7
+    assert all(title in page for title in ("Losses", "Learning rate", "Validation", "Skipped steps"))
+    best = max(rows(tmp_path, "validation"), key=lambda row: row["sequences_auc"])
+    assert f'<tr class="best"><td>{best["step"]}</td><td>{best["sequences_auc"]:.3f}</td>' in page
+    assert "width: 0.1" in page  # a setting
+    assert not re.search(r"(src|href)=.?https?:|<script|@import", page)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.names() if not zoo.load(name).model.mask])
+def test_every_recipe_trains_a_tiny_network(name, training_folder, tmp_path):
+    """The train section of each preset, with its unfreezing, on another trunk; masks have tests of their own."""
+    tiny = [setting for setting in SETTINGS if not setting.startswith("train.optimizer")]
+    recipe = zoo.load(name, [*tiny, f"train.data.root={training_folder}", "train.steps=2"])
+    training = Training(recipe, tmp_path, "cpu")
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    numbers = training.run()
+    assert np.isfinite(list(numbers.values())).all()
+    assert numbers["skipped"] == 0
+    moved = {name.split(".")[0] for name, value in training.model.state_dict().items() if (value != before[name]).any()}
+    assert moved == {"backbone", "rpn"}
+
+
+def test_ctrl_c_is_heard_once_or_with_patience_as_often_as_it_comes():
+    for patient in (False, True):
+        with until_interrupted(patient) as interrupted:
+            assert not interrupted()
+            signal.raise_signal(signal.SIGINT)
+            assert interrupted()
+            if patient:
+                signal.raise_signal(signal.SIGINT)
+                assert interrupted()
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)

@@ -142,24 +142,22 @@ class Training:
         config = self.config
         log = TrainLog(self.folder, self.step) if self.main else None
         numbers: dict[str, float] = {}
-        sums: dict[str, Tensor] = {}
+        sums = torch.zeros((), device=self.device)
         began, counted, wanted, going = perf_counter(), 0, True, True
         while self.step < config.steps and going:
             losses = self._train_step_in_memory()
             self.step += 1
             counted += 1
-            for name, value in losses.items():
-                value = torch.where(self.guard.bad > 0, 0, value)
-                sums[name] = sums[name] + value if name in sums else value
+            sums = sums + torch.where(self.guard.bad > 0, 0, torch.stack(list(losses.values())))
             last = self.step == config.steps
             if self.step % config.log_every == 0 or last:
-                means, all_wanted = self._means(sums, counted, wanted)  # waits for the device
+                means, all_wanted = self._means([*losses], sums, counted, wanted)  # waits for the device
                 means["lr"] = rate(self.step - 1, config.steps, config.optimizer)
                 means["pairs_per_second"] = counted * config.batch / (perf_counter() - began)
                 if log:
                     log.write(self.step, "train", means)
                 numbers |= means
-                sums, counted, going, began = {}, 0, all_wanted, perf_counter()
+                sums, counted, going, began = torch.zeros_like(sums), 0, all_wanted, perf_counter()
             paused = perf_counter()
             if self.step % config.validation.every == 0 or last:
                 numbers |= self._validate(log)
@@ -273,13 +271,15 @@ class Training:
         decay = min(self.config.average, (1 + self.step) / (10 + self.step)) if self.config.average else 0.0
         torch._foreach_lerp_(self.averages, self.averaged, 1 - decay)
 
-    def _means(self, sums: dict[str, Tensor], counted: int, wanted: bool) -> tuple[dict[str, float], bool]:
+    def _means(self, names: list[str], sums: Tensor, counted: int, wanted: bool) -> tuple[dict[str, float], bool]:
         """Return the means over processes and the last ``counted`` steps, and whether all processes want to go on.
+
+        Shape: sums as ``names``, over the steps that were not skipped.
 
         Raises:
             UserError: too many steps in a row were not finite.
         """
-        ours = torch.stack([*sums.values(), self.guard.skipped, self.guard.longest, sums["loss"].new_tensor(wanted)])
+        ours = torch.stack([*sums, self.guard.skipped, self.guard.longest, sums.new_tensor(wanted)])
         *values, skipped, longest, wanting = self.accelerator.reduce(ours, "mean").tolist()
         self.guard.restart_count()
         if longest >= self.config.guard:
@@ -288,7 +288,7 @@ class Training:
                 f"is not finite; try a lower train.optimizer.lr (what was saved before was kept)"
             )
         taken = counted - skipped
-        means = {name: value / taken for name, value in zip(sums, values, strict=True)} if taken else {}
+        means = {name: value / taken for name, value in zip(names, values, strict=True)} if taken else {}
         return {**means, "skipped": skipped}, wanting == 1
 
     def _validate(self, log: TrainLog | None) -> dict[str, float]:

@@ -83,7 +83,8 @@ def _best(validations: Sequence[dict[str, Any]]) -> int | None:
 
 def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: bool) -> str:
     """Return curves over the steps as a piece of SVG."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}):
+    style = {"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.add_subplot()
         for number, name in enumerate(names):
