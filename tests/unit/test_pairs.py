@@ -224,6 +224,15 @@ def test_stills_are_turned_stretched_sheared_and_tilted(index):
     assert (tilt[~still] == 0).all()
 
 
+def test_no_tilt_turns_a_window_over(index):
+    """Even where the target is far outside of it."""
+    side = {"shift": 200, "color": 0, "perspective": 0.25}
+    view, _ = own(drawn(index, 2000, search=side, tracks=0.0).search)
+    corners = np.array([[-127.5, 127.5, 127.5, -127.5], [-127.5, -127.5, 127.5, 127.5], [1, 1, 1, 1]])
+    depth = (view @ corners)[:, 2]  # 1 at the target
+    assert depth.min() > 0.19
+
+
 def test_colours_vary_as_they_should(index):
     """Each map is, in turn: exchange of channels or grey, saturation, contrast, gain, offset."""
 

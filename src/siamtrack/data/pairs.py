@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from siamtrack.config import Config
 from siamtrack.data.index import Index
@@ -92,7 +92,7 @@ class SamplingConfig(Config):
     tracks: Probability = Field(0.5, ge=0, le=1)
     """Share of pairs from two frames of a track; the others are made of one still. Without tracks or stills all are of
     the other kind."""
-    shares: dict[str, float] = Field(default_factory=dict)
+    shares: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     """Relative share of a source among those of its kind (tracks or stills), where 1 is an average one; sources that
     are not named have the square root of their number of objects over the mean of these."""
 
@@ -267,8 +267,8 @@ class PairSampler:
         farthest = reach(self.config.search, self.search_size, self.template_size) * _spread(self.config.search)
         half = context_side(box[:, 2:]) * farthest
         distance = np.abs(places - (box[:, :2] + box[:, 2:] / 2)[:, None]) - box[:, None, 2:] / 2  # [B, 8, 2]
-        free: Bools = np.any(distance > half[:, None, None], axis=-1)
-        return _first(places, free), free.any(1)
+        free = np.asarray((distance > half[:, None, None]).any(-1))
+        return _first(places, free), np.asarray(free.any(1))
 
     def _side(
         self,
@@ -319,6 +319,8 @@ class PairSampler:
         cos, sin = np.cos(angle), np.sin(angle)
         linear = np.array([[cos, shear * cos - sin], [sin, shear * sin + cos]]) * stretch  # [2, 2, B]
         tilt = drawn[8:] * config.perspective * still / (size / 2)
+        steepest = (np.abs(tilt) * (size / 2 + np.abs(place))).sum(0)  # what a corner's depth can lack of 1
+        tilt *= 0.8 / np.maximum(steepest, 0.8)
 
         middle = (box[:, :2] + box[:, 2:] / 2).T
         view = np.empty((3, 3, len(box)))
