@@ -42,6 +42,13 @@ SETTINGS = (
 WEIGHT = "rpn.cls.0.decode.3.weight"
 
 
+@pytest.fixture(autouse=True)
+def _no_page(request, monkeypatch):
+    """Spare the second that the page at the end takes, but in its own test."""
+    if "page" not in request.node.name:
+        monkeypatch.setattr("siamtrack.train.loop.write_summary", lambda *given: None)
+
+
 def preset(folder, *settings):
     return zoo.load("siamrpnpp_lite", [*SETTINGS, f"train.data.root={folder}", *settings])
 
