@@ -22,7 +22,7 @@ SETTINGS = (
     "train.data.canvas=192",
     "train.batch=4",
     "train.log_every=2",
-    "train.optimizer={name: sgd, lr: 0.01, lr_end: 0.01, clip: 1.0e+9, backbone_from: 0, backbone_stages: [5]}",
+    "train.optimizer={name: sgd, lr: 0.01, lr_end: 0.01, clip: 1.0e+9, backbone_from: 0.125, backbone_stages: [5]}",
     "train.steps=8",
 )
 
@@ -48,14 +48,15 @@ def run(training_folder, tmp_path_factory):
 def test_two_processes_have_the_gradient_of_one_that_accumulates(run, training_folder, tmp_path):
     settings = [*SETTINGS, f"train.data.root={training_folder}", "train.accumulate=2", "train.log_every=1"]
     alone = Training(zoo.load("siamrpnpp_lite", settings), tmp_path, "cpu")
-    alone._train_step()
+    for alone.step in range(2):  # in the second step the trunk is trained too
+        alone._train_step()
     ranks = [torch.load(run[0] / f"{rank}.pt") for rank in range(2)]
     expected = {name: weight.grad for name, weight in alone.model.named_parameters() if weight.grad is not None}
     assert any(name.startswith("backbone") for name in expected)
     for rank in ranks:
         assert rank["gradients"].keys() == expected.keys()
         for name, gradient in expected.items():
-            torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-3, atol=1e-5)
     for mine, theirs in zip(*(rank["weights"] for rank in ranks), strict=True):
         assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
 

@@ -18,7 +18,7 @@ gradients, weights = {}, []
 
 
 def watch(step, numbers):
-    if step == 1:
+    if step == 2:
         gradients.update({n: w.grad.clone() for n, w in training.model.named_parameters() if w.grad is not None})
     weights.append({name: weight.detach().clone() for name, weight in training.model.named_parameters()})
     training.loader.batch = spoiled if (step, rank) == (2, 1) else draw

@@ -47,7 +47,8 @@ def train(
         print(f"{count} records of the training data were left out, the first: {rejected[0]}")
     began, several = training.step, training.accelerator.num_processes > 1
     if began >= training.config.steps:
-        print(f"{folder} is a finished run of {began} steps; raise train.steps in another folder to train longer")
+        if training.main:
+            print(f"{folder} is a finished run of {began} steps; raise train.steps in another folder to train longer")
         return
     with (
         progress_bar(loaded.name, training.config.steps, "steps", shown=training.main) as bar,

@@ -179,10 +179,8 @@ class Training:
         """Prepare for what is trained from this step on: the head, or from ``backbone_from`` on the trunk too."""
         self.trunk_is_trained = trunk_is_trained(self.step, self.config)
         set_frozen(self.model, self.step, self.config)
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`broadcast_buffers` is deprecated"
-            )  # its successor is younger than torch 2.6
+        with warnings.catch_warnings():  # DDP's option that takes its place is younger than torch 2.6
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
             self.objective = self.accelerator.prepare_model(Objective(self.model, self.preset.model, self.config))
         self.descend = Replay(self._descend, self.model, self.generator) if self._replayed else self._descend
         self.guard.watch(self.model)

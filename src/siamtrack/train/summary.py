@@ -19,6 +19,7 @@ from siamtrack.train.log import read_log
 from siamtrack.version import __version__
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, for the colour-blind
+_STYLE: Any = {"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}
 # A plot a row: title, kind of the rows, how its names end (those in the log are shown), whether logarithmic.
 _PLOTS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     ("Losses", "train", ("loss", "cls", "loc", "giou", "mask"), True),
@@ -83,8 +84,7 @@ def _best(validations: Sequence[dict[str, Any]]) -> int | None:
 
 def _plot(rows: Sequence[dict[str, Any]], names: Sequence[str], logarithmic: bool) -> str:
     """Return curves over the steps as a piece of SVG."""
-    style = {"svg.fonttype": "none", "font.size": 9, "text.parse_math": False, "axes.grid": True, "grid.alpha": 0.3}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.add_subplot()
         for number, name in enumerate(names):
