@@ -4,7 +4,8 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,30 +113,36 @@ class PairLoader:
         self._pool = ThreadPoolExecutor(workers, "pairs")
         self._ahead = workers + 1
         self._prepared: dict[int, Future[_Prepared]] = {}
-        self._sent: tuple[int, Pixels] | None = None  # the next batch's pixels, on their way to the device
-        self._stream: Any = None  # on which copies to the device go on beside what it computes
+        self._made: dict[int, Batch] = {}  # the next batch
+        self._stream: Any = None  # on which batches are made beside what the device computes with others
         if self._device.type == "cuda":
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
 
     def batch(self, number: int) -> Batch:
         """Return batch ``number``, and have the following ones prepared.
+
+        On a GPU the next batch is made beside whatever is computed with this one.
 
         Raises:
             UserError: a picture that is decoded now cannot be read.
         """
         for other in [other for other in self._prepared if not number <= other <= number + self._ahead]:
             self._prepared.pop(other).cancel()
-        for following in range(number, number + self._ahead + 1):
+        made = self._made.pop(number, None)
+        self._made.clear()
+        for following in range(number + (made is not None), number + self._ahead + 1):
             if following not in self._prepared:
                 self._prepared[following] = self._pool.submit(self._prepare, following)
-        ready = self._prepared.pop(number).result()
-        if self._all is not None:
-            return self._augmenter.batch(ready.pairs, self._all)
-        pixels = self._receive(number, ready)
-        after = self._prepared[number + 1]
-        if self._stream is not None and after.done():
-            self._sent = number + 1, self._send(after.result())
-        return self._augmenter.batch(ready.pairs, pixels, ready.needs)
+        batch = made or self._make(number)
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            for field in fields(batch):
+                getattr(batch, field.name).record_stream(current)
+            if self._prepared[number + 1].done():
+                self._made[number + 1] = self._make(number + 1)
+        return batch
 
     def pairs(self, number: int) -> Pairs:
         """Return what batch ``number`` shows."""
@@ -154,22 +161,13 @@ class PairLoader:
         needs = self._augmenter.needs(pairs)
         return _Prepared(pairs, needs, self._store.fetch(*needs, pinned=self._stream is not None))
 
-    def _send(self, ready: _Prepared) -> Pixels:
-        """Start the copy to the device, beside what it computes."""
-        assert ready.pixels is not None
-        with torch.cuda.stream(self._stream):
-            return ready.pixels.to(self._device)
-
-    def _receive(self, number: int, ready: _Prepared) -> Pixels:
-        """Return what a batch shows on the device, for use by what is computed from now on."""
-        sent, self._sent = self._sent, None
-        pixels = sent[1] if sent and sent[0] == number else self._send(ready)
-        if self._stream is not None:
-            current = torch.cuda.current_stream(self._device)
-            current.wait_stream(self._stream)
-            for tensor in (pixels.images, pixels.fills, pixels.masks):
-                tensor.record_stream(current)
-        return pixels
+    def _make(self, number: int) -> Batch:
+        ready = self._prepared.pop(number).result()
+        with torch.cuda.stream(self._stream) if self._stream else nullcontext():
+            if ready.pixels is None:
+                assert self._all is not None
+                return self._augmenter.batch(ready.pairs, self._all)
+            return self._augmenter.batch(ready.pairs, ready.pixels.to(self._device), ready.needs)
 
 
 def choose_cache(

@@ -8,6 +8,7 @@ kernels of :mod:`siamtrack.models.kernels`.
 
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,17 @@ def ready(x: Tensor) -> bool:
     return x.is_cuda and torch.is_autocast_enabled("cuda") and _installed()
 
 
+def residual_ready(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Return whether :func:`inverted_residual` can do a block with this depth-wise convolution and its batch norm."""
+    learns = torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad)
+    return ready(x) and not norm.training and (conv.stride == (1, 1) or not learns)
+
+
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution that does what ``conv`` and ``norm`` with frozen statistics do."""
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
-    return conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)  # type: ignore[arg-type]
+    return conv.weight * scale[:, None, None, None], bias
 
 
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
@@ -44,7 +52,11 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
 def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``conv`` of x with other weights. Shapes: x [B, C, H, W], result [B, C', H', W']."""
     if conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1:
-        return functional.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+        x = _halved(x).permute(0, 2, 3, 1)
+        if bias is None:
+            return functional.linear(x, weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+        y: Tensor = _Linear.apply(x, _halved(weight[:, :, 0, 0]), _halved(bias))
+        return y.permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
     return functional.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
@@ -74,6 +86,29 @@ def correlate(search: Tensor, kernel: Tensor) -> Tensor:
 
 def _halved(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype("cuda"))
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer whose bias gets its gradient by a matrix product, several times faster than by a sum.
+
+    Shapes: x [..., C], weight [C', C], bias [C']; result [..., C'].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+        """See the class."""
+        ctx.save_for_backward(x, weight)
+        return functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """See the class."""
+        x, weight = ctx.saved_tensors
+        g = gradients[0].reshape(-1, len(weight))
+        gx = (g @ weight).view(x.shape) if ctx.needs_input_grad[0] else None
+        gw = g.T @ x.reshape(-1, x.shape[-1]) if ctx.needs_input_grad[1] else None
+        gb = (g.new_ones(8, len(g)) @ g)[0] if ctx.needs_input_grad[2] else None
+        return gx, gw, gb
 
 
 def inverted_residual(

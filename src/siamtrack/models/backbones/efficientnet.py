@@ -43,7 +43,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
-        if fast.ready(x) and not self.depthwise[1].training:
+        if fast.residual_ready(x, *self.depthwise[:2]):
             expand = None if isinstance(self.expand, nn.Identity) else self.expand[:2]
             y = fast.inverted_residual(x, expand, self.depthwise[:2], self.project)
         else:

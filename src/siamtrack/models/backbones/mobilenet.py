@@ -38,7 +38,7 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        if fast.ready(x) and not self.conv[4].training:
+        if fast.residual_ready(x, *self.conv[3:5]):
             y = fast.inverted_residual(x, self.conv[:2], self.conv[3:5], self.conv[6:])
         else:
             y = self.conv(x)
