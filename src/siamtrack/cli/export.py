@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("onnx", "openvino", "torchscript", "executorch")
 _PRECISIONS = ("fp32", "fp16", "int8")
+_COMPARED = 16  # crops on which outputs are compared
 _SAME = 0.5  # pixels between the boxes of an fp32 export and the network's
 
 
@@ -82,30 +83,38 @@ def _export(
     frames: int,
     threads: int | None,
 ) -> None:
-    from siamtrack.runtimes.export import SUFFIXES, check_export, export
+    import torch
+
+    from siamtrack.runtimes.export import check_export, convert, export, export_onnx
     from siamtrack.runtimes.graphs import part_file
-    from siamtrack.runtimes.load import load_module, load_network
+    from siamtrack.runtimes.load import Runtime, load_module, load_network
     from siamtrack.runtimes.torch_runtime import TorchNetwork
     from siamtrack.runtimes.verify import record, verify
 
     check_export(form, precision)
     module, preset = load_module(model)
+    if threads:
+        torch.set_num_threads(threads)
     reference = TorchNetwork(module)
-    crops = record(reference, preset, clips, count) if clips else ()
-    written = export(module, preset, stem, form, precision, crops)
-    size = sum(path.stat().st_size for path in written) / 1e6
-    print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
-    if not clips:
-        print("not verified, for want of a clip: give --calibrate, or pip install 'siamtrack[demo]'")
-        return
-    runtime = {"onnx": "onnx", "openvino": "openvino"}.get(form, "auto")
+    crops = record(reference, preset, clips, max(count, _COMPARED) if precision == "int8" else _COMPARED) if clips else ()
     with TemporaryDirectory() as folder:
-        plain = None
-        if precision != "fp32":
-            fp32 = export(module, preset, Path(folder) / "fp32", form)
-            plain, _ = load_network(fp32[0], "cpu", runtime, threads)  # type: ignore[arg-type]
-        exported, _ = load_network(part_file(stem, "search", SUFFIXES[form]), "cpu", runtime, threads)  # type: ignore[arg-type]
-        found = verify(reference, exported, preset, crops[:: max(1, len(crops) // 32)], clips[0], frames, plain)
+        plain = Path(folder) / "plain"
+        if form in ("onnx", "openvino"):
+            export_onnx(module, preset, plain)
+            written = convert(plain, preset, stem, form, precision, crops)
+        else:
+            written = export(module, preset, stem, form, precision)
+        size = sum(path.stat().st_size for path in written) / 1e6
+        print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
+        if not clips:
+            print("not verified, for want of a clip: give --calibrate, or pip install 'siamtrack[demo]'")
+            return
+        runtime: Runtime = form if form in ("onnx", "openvino") else "auto"
+        exported, _ = load_network(written[0], "cpu", runtime, threads)
+        fp32 = None
+        if precision != "fp32" and runtime != "auto":
+            fp32, _ = load_network(part_file(plain, "search", ".onnx"), "cpu", runtime, threads)
+        found = verify(reference, exported, preset, crops[:: max(1, len(crops) // _COMPARED)], clips[0], frames, fp32)
     facts = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
     facts |= {"files": {path.name: path.stat().st_size for path in written}, **found}
     write_text(report, json.dumps(facts, indent=1) + "\n")
