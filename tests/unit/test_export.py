@@ -149,7 +149,7 @@ def test_the_command_exports_masks_and_verifies(sequences, square, tmp_path):
     assert "largest differences from torch on 16 crops" in done.output
     report = json.loads((tmp_path / "out.export.json").read_text())
     assert report["files"].keys() == {"out.template.onnx", "out.search.onnx", "out.draw.onnx"}
-    assert report["outputs"]["mask"]["largest"] < 1e-3
+    assert report["outputs"]["mask"]["largest"] < 1e-2
     assert report["boxes"]["largest_px"] < 0.01
     assert report["speed"]["times_faster_than"].keys() == {"reference"}
     trackers = Tracker(tmp_path / "out.draw.onnx", threads=1), Tracker(weights, threads=1)

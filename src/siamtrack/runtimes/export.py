@@ -92,7 +92,7 @@ def _dtype(model: SiameseRPN) -> torch.dtype:
 
 def _image(model: SiameseRPN, patch: Tensor) -> Tensor:
     """Return [1, S, S, 3] uint8 as [1, 3, S, S] of the network's type."""
-    return patch.permute(0, 3, 1, 2).to(_dtype(model))
+    return patch.permute(0, 3, 1, 2).to(_dtype(model)).contiguous()  # ExecuTorch would reshape channels-last wrongly
 
 
 @dataclass(frozen=True)
