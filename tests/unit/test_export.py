@@ -143,7 +143,18 @@ def test_the_command_exports_masks_and_verifies(sequences, square, tmp_path):
     model, preset = tiny(mask=True)
     weights, out = tmp_path / "masks.safetensors", tmp_path / "out"
     save(weights, model, preset)
-    words = ["export", str(weights), "--out", str(out), "--frames", "3", "--calibrate", str(sequences), "--threads", "1"]
+    words = [
+        "export",
+        str(weights),
+        "--out",
+        str(out),
+        "--frames",
+        "3",
+        "--calibrate",
+        str(sequences),
+        "--threads",
+        "1",
+    ]
     done = CliRunner().invoke(app, words)
     assert done.exception is None, done.output
     assert "largest differences from torch on 16 crops" in done.output

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from siamtrack.boxes import check_box, parse_box
 from siamtrack.cli import demo
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.evaluate.sequences import Sequence
 from siamtrack.files import writable, write_text
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
@@ -40,8 +42,11 @@ def export(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="Folder of sequences, or with --box a video, for calibration and comparison "
-                     "(default: the demo's clip)."),
+        typer.Option(
+            "--calibrate",
+            help="Folder of sequences, or with --box a video, for calibration and comparison "
+            "(default: the demo's clip).",
+        ),
     ] = None,
     box: Annotated[str | None, typer.Option("--box", help="The object in the video's first frame: x,y,w,h.")] = None,
     crops: Annotated[int, typer.Option("--crops", min=1, max=100_000, help="Search regions to calibrate with.")] = 128,
@@ -66,7 +71,7 @@ def export(
     clips = _clips(calibrate, box)
     if precision == "int8" and not clips:
         raise UserError(
-            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences, or --calibrate VIDEO --box x,y,w,h, "
+            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences or --calibrate VIDEO --box x,y,w,h, "
             "or pip install 'siamtrack[demo]' for a clip"
         )
     _export(model, form, precision, stem, report, clips, crops, frames, threads)  # type: ignore[arg-type]
@@ -96,7 +101,9 @@ def _export(
     if threads:
         torch.set_num_threads(threads)
     reference = TorchNetwork(module)
-    crops = record(reference, preset, clips, max(count, _COMPARED) if precision == "int8" else _COMPARED) if clips else ()
+    crops = (
+        record(reference, preset, clips, max(count, _COMPARED) if precision == "int8" else _COMPARED) if clips else ()
+    )
     with TemporaryDirectory() as folder:
         plain = Path(folder) / "plain"
         if form in ("onnx", "openvino"):
@@ -115,7 +122,7 @@ def _export(
         if precision != "fp32" and runtime != "auto":
             fp32, _ = load_network(part_file(plain, "search", ".onnx"), "cpu", runtime, threads)
         found = verify(reference, exported, preset, crops[:: max(1, len(crops) // _COMPARED)], clips[0], frames, fp32)
-    facts = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
+    facts: dict[str, Any] = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
     facts |= {"files": {path.name: path.stat().st_size for path in written}, **found}
     write_text(report, json.dumps(facts, indent=1) + "\n")
     print(_summary(found))
@@ -151,10 +158,11 @@ def _clips(source: Path | None, box: str | None) -> "list[Clip]":
         what = "a video needs --box x,y,w,h" if source.exists() else "there is no such file or folder"
         raise UserError(f"--calibrate {source}: {what}")
     data = read_dataset("folder", source.absolute(), (), None)
-    return [
-        Clip(sequence.name, lambda sequence=sequence: map(sequence.frame, range(len(sequence))), sequence.boxes[0])
-        for sequence in data.sequences
-    ]
+    return [Clip(sequence.name, partial(_read, sequence), sequence.boxes[0]) for sequence in data.sequences]
+
+
+def _read(sequence: Sequence) -> Iterator[Image]:
+    return map(sequence.frame, range(len(sequence)))
 
 
 def _frames(path: Path) -> Iterator[Image]:

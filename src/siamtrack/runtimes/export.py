@@ -249,7 +249,7 @@ def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:
     # Search regions of any size, for long-term tracking among others.
     stride = config.anchors.stride
     side = stride * torch.export.Dim("n", min=16, max=256) + config.template_size % stride
-    any_search = ({1: side, 2: side}, tuple({} for _ in kernels))
+    any_search: Any = ({1: side, 2: side}, tuple({} for _ in kernels))
     parts = [
         _Part("template", _Template(model), (z,), ["patch"], names, None),
         _Part("search", _Search(model), (x, *kernels), ["patch", *names], ["cls", "loc", *contexts], any_search),
@@ -280,7 +280,9 @@ def _openvino(graph: bytes, path: Path, precision: Precision) -> None:
 def _torchscript(part: _Part, path: Path, about: dict[str, str]) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of shapes that the tracer keeps, and of TorchScript's age
-        traced = torch.jit.freeze(torch.jit.trace(part.module, part.inputs, check_trace=False))
+        traced = torch.jit.freeze(
+            torch.jit.trace(part.module, part.inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        )
         with atomic(path) as temporary:
             torch.jit.save(traced, str(temporary), _extra_files={"metadata.json": json.dumps(about)})
 

@@ -93,7 +93,5 @@ def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
-        and (
-            node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size
-        )
+        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size)
     ]

@@ -28,7 +28,9 @@ class TorchScriptNetwork(GraphNetwork):
             extra = {"metadata.json": ""}
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of TorchScript's age
-                module = torch.jit.load(path, map_location=device, _extra_files=extra)
+                module = torch.jit.load(  # type: ignore[no-untyped-call]
+                    path, map_location=device, _extra_files=extra
+                )
             return _graph(module, extra["metadata.json"], device)
 
         super().__init__("torchscript", stem, ".torchscript", open_graph)
