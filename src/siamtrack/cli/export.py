@@ -71,8 +71,8 @@ def export(
     clips = _clips(calibrate, box)
     if precision == "int8" and not clips:
         raise UserError(
-            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences or --calibrate VIDEO --box x,y,w,h, "
-            "or pip install 'siamtrack[demo]' for a clip"
+            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences, or --calibrate VIDEO "
+            "--box x,y,w,h, or pip install 'siamtrack[demo]' for a clip"
         )
     _export(model, form, precision, stem, report, clips, crops, frames, threads)  # type: ignore[arg-type]
 
