@@ -2,8 +2,8 @@
 
 python benchmarks/int8_choices.py SEQUENCES [--model siamrpnpp_lite] [--crops 96] [--only stem]
 
-Prints, for the search graph quantised in different ways, the mean over crops of the largest change of a score, and in how
-many crops the candidate with the best score is the same one.
+Prints, for the search graph quantised in different ways, the mean over crops of the largest change of a score, and in
+how many crops the candidate with the best score is the same one.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "search.onnx"
             quantize_static(
-                model, path, Feeds(calibration), per_channel=True, activation_type=QuantType.QUInt8,
+                search, path, Feeds(calibration), per_channel=True, activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"], nodes_to_quantize=only,
                 nodes_to_exclude=list(exclude), calibrate_method=method, extra_options=options or {},
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 python benchmarks/runtimes_cpu.py siamrpn_alexnet_dw siamrpnpp_mobilenetv2 [--threads 2] [--calls 12]
 
-The runtimes take turns; a row is a model, with the median milliseconds of torch and how many times faster the others are.
+The runtimes take turns; a row is a model, with torch's milliseconds and how many times faster the others are.
 """
 
 import argparse

@@ -232,7 +232,7 @@ def convert(
         else:
             with atomic(path) as temporary:
                 onnx.save(graph, temporary)
-    return written
+    return [*written, *(path.with_suffix(".bin") for path in written if form == "openvino")]
 
 
 def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:
