@@ -141,7 +141,7 @@ def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path)
     assert "trained siamrpnpp_lite for 3 steps" in done.stdout
     again = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
     assert "is a finished run of 3 steps" in again.stdout
-    siamtrack("export", "run/best.safetensors", "--out", "small", folder=tmp_path)
+    siamtrack("export", "run/best.safetensors", "--out", "small", "--frames", "3", folder=tmp_path)
     tables = []
     for model in ("run/best.safetensors", "small.search.onnx"):
         siamtrack("track", clip, "--box", "100,90,40,40", "--no-video", "--model", model, folder=tmp_path)

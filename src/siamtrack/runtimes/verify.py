@@ -73,7 +73,9 @@ def record(network: Network, preset: Preset, clips: Sequence[Clip], count: int) 
         z = recorder.templates[0]
         crops += [(z, x) for x in recorder.searches if x.shape[1] == size]
     if not crops:
-        raise UserError(f"{', '.join(clip.name for clip in clips)}: there is no frame after the first; give a longer one")
+        raise UserError(
+            f"{', '.join(clip.name for clip in clips)}: there is no frame after the first; give a longer one"
+        )
     return crops
 
 
@@ -83,8 +85,8 @@ def verify(
     """Return how far an export is from the network that it comes from, as JSON's types.
 
     Keys: ``outputs``, the largest and mean difference of logits, offsets and scores (and mask logits) on ``crops``;
-    ``boxes``, of two trackers over ``frames`` frames of ``clip``; ``speed``, milliseconds of a search, the median of
-    calls that alternate with the reference's, and ratios (above 1: the export is faster).
+    ``boxes``, of two trackers over ``frames`` frames of ``clip``; ``speed``, milliseconds of a search, the fastest of
+    many calls that take turns (other programs disturb it least), and ratios (above 1: the export is faster).
 
     Args:
         reference: the network in torch.
@@ -118,7 +120,10 @@ def _outputs(reference: Network, exported: Network, preset: Preset, crops: Crops
     return {
         "crops": len(crops),
         **{
-            name: {"largest": float(max(each.max() for each in values)), "mean": float(np.mean([v.mean() for v in values]))}
+            name: {
+                "largest": float(max(each.max() for each in values)),
+                "mean": float(np.mean([v.mean() for v in values])),
+            }
             for name, values in apart.items()
         },
     }
@@ -126,7 +131,8 @@ def _outputs(reference: Network, exported: Network, preset: Preset, crops: Crops
 
 def _scores(cls: NDArray[Any]) -> NDArray[Any]:
     background, foreground = np.split(cls.astype(float), 2, axis=1)
-    return 1 / (1 + np.exp(np.clip(background - foreground, -80, 80)))
+    scores: NDArray[Any] = 1 / (1 + np.exp(np.clip(background - foreground, -80, 80)))
+    return scores
 
 
 def _boxes(reference: Network, exported: Network, preset: Preset, clip: Clip, frames: int) -> dict[str, Any]:
@@ -156,7 +162,9 @@ def _follow(core: TrackerCore, clip: Clip, updates: int) -> Boxes:
     return np.array(boxes).reshape(-1, 4)
 
 
-def _speed(reference: Network, exported: Network, crop: tuple[Patches, Patches], plain: Network | None) -> dict[str, Any]:
+def _speed(
+    reference: Network, exported: Network, crop: tuple[Patches, Patches], plain: Network | None
+) -> dict[str, Any]:
     z, x = crop
     networks = {"export": exported, "reference": reference, **({"fp32": plain} if plain else {})}
     kernels = {name: network.template(z) for name, network in networks.items()}
@@ -168,11 +176,11 @@ def _speed(reference: Network, exported: Network, crop: tuple[Patches, Patches],
             start = perf_counter()
             to_numpy(network.search(x, kernels[name]).cls)
             times[name].append(perf_counter() - start)
-    median = {name: float(np.median(values)) * 1e3 for name, values in times.items()}
+    fastest = {name: min(values) * 1e3 for name, values in times.items()}
     return {
         "runtime": exported.runtime,
         "reference": reference.runtime,
         "calls": len(times["export"]),
-        "milliseconds": median,
-        "times_faster_than": {name: value / median["export"] for name, value in median.items() if name != "export"},
+        "milliseconds": fastest,
+        "times_faster_than": {name: value / fastest["export"] for name, value in fastest.items() if name != "export"},
     }
