@@ -31,6 +31,8 @@ class TorchNetwork:
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
     """
 
+    runtime = "torch"
+
     def __init__(self, model: SiameseRPN, device: str = "cpu") -> None:
         self.device = torch.device(device)
         folded = fold_batch_norm(model).to(self.device, memory_format=torch.channels_last)
