@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from siamtrack.cli import (
+    benchmark,
     convert,
     demo,
     evaluate,
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("benchmark")(benchmark.benchmark)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("search")(search.search)

@@ -30,7 +30,7 @@ def pack(model: SiameseRPN) -> SiameseRPN:
     Results differ from the network's own in the last digits. The modules of a timm trunk are packed without their
     activations, for their order is not known.
     """
-    if not (torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)):
+    if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
         return model
     inputs = _input_shapes(model)
     activations = _take_activations(model)

@@ -35,7 +35,7 @@ class TorchNetwork:
 
     def __init__(self, model: SiameseRPN, device: str = "cpu") -> None:
         self.device = torch.device(device)
-        folded = fold_batch_norm(model).to(self.device, memory_format=torch.channels_last)
+        folded = fold_batch_norm(model).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = pack(folded) if self.device.type == "cpu" else folded
 
     @torch.inference_mode()
