@@ -1,27 +1,28 @@
-"""Convolutions as oneDNN runs them fastest on a CPU: weights packed once, activations fused, wide 3x3 ones by Winograd.
+"""Convolutions as oneDNN runs them fastest on a CPU: weights packed once, activations fused, wide ones by Winograd.
 
 PyTorch packs the weights of a convolution anew in every call. The operators here, which ``torch.compile`` uses too,
 take weights that were packed before; where this torch does not have them, :func:`pack` changes nothing.
 """
 
+import math
 from itertools import pairwise
 from typing import TypeGuard
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from siamtrack.models.backbones.timm import TimmBackbone
 from siamtrack.models.siamese import SiameseRPN
 
-_WIDE = 384  # channels from which Winograd's fewer products outweigh its additions (benchmarks/winograd.py)
-_BAND = 1024  # tiles that are transformed together, so that they stay in the cache
-_OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise", "_reorder_linear_weight", "_linear_pointwise")
+_RESULTS = 4  # of a window of Winograd's algorithm
+_WIDE = {3: 256, 5: 96}  # channels from which it is the faster one, by size of the kernel (benchmarks/winograd.py)
+_OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")
+Matrix = NDArray[np.float64]
 Activation = tuple[str, list[float]]  # what oneDNN calls it, and its limits
 _NONE: Activation = ("none", [])
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
-
-# F(2x2, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), section 4.1.
-_FILTER = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
 
 
 def pack(model: SiameseRPN) -> SiameseRPN:
@@ -46,9 +47,9 @@ def pack(model: SiameseRPN) -> SiameseRPN:
 
 def _gains(layer: nn.Conv2d) -> bool:
     """Return whether Winograd computes the layer faster."""
-    form = (layer.kernel_size, layer.stride, layer.groups)
-    square = len({*layer.padding}) == len({*layer.dilation}) == 1
-    return form == ((3, 3), (1, 1), 1) and square and min(layer.in_channels, layer.out_channels) >= _WIDE
+    alike = all(len({*each}) == 1 for each in (layer.kernel_size, layer.padding, layer.dilation))
+    wide = min(layer.in_channels, layer.out_channels) >= _WIDE.get(layer.kernel_size[0], math.inf)
+    return alike and wide and layer.stride == (1, 1) and layer.groups == 1
 
 
 @torch.inference_mode()
@@ -113,66 +114,69 @@ class _Packed(nn.Module):
 
 
 class _Winograd(nn.Module):
-    """A 3x3 convolution of stride 1 in 16 matrix products for each tile of 2x2 results, instead of 36.
+    """A square convolution of stride 1, along its rows by Winograd's algorithm: r + 3 products for 4 results, not 4 r.
 
-    A dilation by d is d x d convolutions, each of every d-th pixel.
+    Each window of r + 3 pixels of a row becomes as many others (``before``), each of which is convolved along the
+    columns only; each r + 3 of the results become 4 (``after``). A dilation by d takes every d-th pixel of a row.
     """
 
     def __init__(self, layer: nn.Conv2d, activation: Activation) -> None:
         super().__init__()
-        self._padding, self._dilation = int(layer.padding[0]), layer.dilation[0]
-        self._bias = None if layer.bias is None else layer.bias.detach()
+        taps, self._padding, self._dilation = layer.kernel_size[0], int(layer.padding[0]), layer.dilation[0]
         self._activation, self._limits = activation
-        weight = layer.weight.detach().double()
-        matrices = torch.einsum("ua,ncab,vb->uvnc", _FILTER, weight, _FILTER).flatten(0, 1).float()  # [16, N, C]
-        self._weights = [
-            torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), _BAND // 4) for matrix in matrices
-        ]
-        self._outputs = layer.out_channels
+        self._bias = None if layer.bias is None else layer.bias.detach()
+        before, weight, after = _winograd(taps)
+        self._before, self._after = torch.from_numpy(before).float(), torch.from_numpy(after).float()
+        self._places, self._outputs = len(before), layer.out_channels
+        kernels = torch.einsum("kx,ncyx->kncy", torch.from_numpy(weight), layer.weight.detach().double())
+        self._form = ([self._padding, 0], [1, 1], [self._dilation, 1], self._places)
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+            kernels.flatten(0, 1)[..., None].float().contiguous(),  # [(r + 3) N, C, r, 1]
+            *self._form,
+            [1, self._places * layer.in_channels, 31, 8],
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: x [B, C, H, W]; result [B, N, H', W'], H' = H + 2 padding - 2 dilation."""
+        """Shapes: x [B, C, H, W]; result [B, N, H', W'] as the convolution's."""
         batch, channels, height, width = x.shape
-        d, margin = self._dilation, 2 * self._padding - 2 * self._dilation
-        rows, columns = -(-(height + margin) // (2 * d)), -(-(width + margin) // (2 * d))  # tiles of each of d x d
-        padded = x.new_zeros(batch, 2 * d * (rows + 1), 2 * d * (columns + 1), channels)
-        p = self._padding
-        padded[:, p : p + height, p : p + width] = x.permute(0, 2, 3, 1)
-        pixels = padded.view(batch, rows + 1, 2, d, columns + 1, 2, d, channels)  # a row is d (2 tile + i) + phase
-        out = x.new_empty(batch, rows, 2, d, columns, 2, d, self._outputs)
-        band = max(1, _BAND // (batch * d * columns * d))
-        for first in range(0, rows, band):
-            last = min(first + band, rows)
-            self._tiles(pixels[:, first : last + 1], out[:, first:last])
-        out = out.view(batch, 2 * d * rows, 2 * d * columns, self._outputs)
-        result = out[:, : height + margin, : width + margin].permute(0, 3, 1, 2)
+        d, places = self._dilation, self._places
+        wide = width + 2 * self._padding - (places - _RESULTS) * d  # W'
+        windows = -(-wide // (_RESULTS * d))  # T, in each of the d sets of pixels
+        line = d * (_RESULTS * (windows - 1) + places)
+        padded = x.new_zeros(batch, height, line, channels)
+        padded[:, :, self._padding : self._padding + width] = x.permute(0, 2, 3, 1)
+        pixels = padded.as_strided(
+            (batch, height, windows, d, places, channels),
+            (height * line * channels, line * channels, _RESULTS * d * channels, channels, d * channels, 1),
+        )
+        inputs = torch.matmul(self._before, pixels).view(batch, height, windows * d, places * channels)
+        products = torch.ops.mkldnn._convolution_pointwise(
+            inputs.permute(0, 3, 1, 2), self._weight, None, *self._form, "none", [], ""
+        )  # [B, (r + 3) N, H', T d]
+        high = products.shape[2]
+        products = products.permute(0, 2, 3, 1).reshape(batch, high, windows, d, places, self._outputs)
+        rows = torch.matmul(self._after, products).transpose(3, 4)  # [B, H', T, 4, d, N]
+        rows = rows.reshape(batch, high, windows * _RESULTS * d, self._outputs)[:, :, :wide]
+        result = (rows.contiguous() if self._bias is None else rows + self._bias).permute(0, 3, 1, 2)
         if self._activation == "relu":
             return result.relu_()
         return result.clamp_(*self._limits) if self._limits else result
 
-    def _tiles(self, pixels: Tensor, out: Tensor) -> None:
-        """Compute rows of tiles. Shapes: pixels [B, R + 1, 2, d, T + 1, 2, d, C]; out [B, R, 2, d, T, 2, d, N]."""
-        batch, rows, _, d, columns, _, _, outputs = out.shape
-        channels = pixels.shape[-1]
-        inputs = pixels.new_empty(16, batch, rows, d, columns, d, channels)
-        line = [pixels[:, i // 2 : i // 2 + rows, i % 2] for i in range(4)]
-        for i, row in enumerate((line[0] - line[2], line[1] + line[2], line[2] - line[1], line[1] - line[3])):
-            cell = [row[:, :, :, j // 2 : j // 2 + columns, j % 2] for j in range(4)]
-            torch.sub(cell[0], cell[2], out=inputs[4 * i])
-            torch.add(cell[1], cell[2], out=inputs[4 * i + 1])
-            torch.sub(cell[2], cell[1], out=inputs[4 * i + 2])
-            torch.sub(cell[1], cell[3], out=inputs[4 * i + 3])
-        inputs = inputs.view(16, -1, channels)
-        # The bias added at place 5, where both transforms have ones only, reaches every result once.
-        product = [
-            torch.ops.mkldnn._linear_pointwise(each, weight, self._bias if i == 5 else None, "none", [], "")
-            for i, (each, weight) in enumerate(zip(inputs, self._weights, strict=True))
-        ]
-        for i in range(2):
-            cell = [
-                (product[j].add(product[4 + j]).add_(product[8 + j]) if i == 0 else
-                 product[4 + j].sub(product[8 + j]).sub_(product[12 + j])).view(batch, rows, d, columns, d, outputs)
-                for j in range(4)
-            ]  # fmt: skip
-            torch.add(cell[0], cell[1], out=out[:, :, i, :, :, 0]).add_(cell[2])
-            torch.sub(cell[1], cell[2], out=out[:, :, i, :, :, 1]).sub_(cell[3])
+
+def _winograd(taps: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Return the matrices of 4 results of a correlation with r = ``taps`` taps: for pixels, kernel and products.
+
+    With polynomials of the pixels' windows at r + 2 points and at infinity (Toom and Cook). Source: Lavin and Gray,
+    "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), section 4.1.
+
+    Shapes: [r + 3, r + 3], [r + 3, r], [4, r + 3].
+    """
+    points = np.array([0, 1, -1, 2, -2, 0.5, -0.5][: taps + 2])
+    others = [np.delete(points, index) for index in range(len(points))]
+    before = np.zeros((taps + 3, taps + 3))
+    before[:-1, :-1] = [np.poly(each)[::-1] for each in others]
+    before[-1] = np.poly(points)[::-1]
+    scale = np.array([np.prod(point - each) for point, each in zip(points, others, strict=True)])
+    kernel = np.vstack([points[:, None] ** np.arange(taps) / scale[:, None], np.eye(taps)[-1]])
+    after = np.hstack([(points[:, None] ** np.arange(_RESULTS)).T, np.eye(_RESULTS)[:, -1:]])
+    return before, kernel, after
