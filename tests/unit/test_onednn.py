@@ -64,7 +64,8 @@ def test_packed_networks_give_what_the_trained_ones_give(values):
             expected = [*kernels, *model.search(images(x), kernels)[:2]]
         found_kernels = network.template(z)
         prediction = network.search(x, found_kernels)
-        for ours, theirs in zip([*found_kernels, prediction.cls, prediction.loc], expected, strict=True):
+        for found, theirs in zip([*found_kernels, prediction.cls, prediction.loc], expected, strict=True):
+            ours = torch.as_tensor(found)
             scale = float(theirs.abs().max())
             torch.testing.assert_close(ours, theirs, atol=2e-5 * scale, rtol=0)
     if model.mask:
