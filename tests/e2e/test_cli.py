@@ -141,7 +141,7 @@ def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path)
     assert "trained siamrpnpp_lite for 3 steps" in done.stdout
     again = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
     assert "is a finished run of 3 steps" in again.stdout
-    siamtrack("export", "run/best.safetensors", "--out", "small", folder=tmp_path)
+    siamtrack("export", "run/best.safetensors", "--out", "small", "--frames", "3", folder=tmp_path)
     tables = []
     for model in ("run/best.safetensors", "small.search.onnx"):
         siamtrack("track", clip, "--box", "100,90,40,40", "--no-video", "--model", model, folder=tmp_path)
@@ -284,13 +284,13 @@ def test_ctrl_c_keeps_the_study(sequences, tmp_path):
         (["convert", "model.pth"], "not a usable PyTorch checkpoint"),
         (["export", "."], "there is no file ."),
         (["track", "CLIP", "--box", "100,90,40,40", "--out", "no/a.csv"], "there is no folder no"),
-        (["track", "CLIP", "--box", "100,90,40,40", "--out", "a.xml"], "must end in .jsonl or .csv"),
+        (["track", "CLIP", "--box", "100,90,40,40", "--out", "a.xml"], "must end in .jsonl, .csv or .txt"),
         (["track", "CLIP", "--box", "100,90,40,40", "--video", "no/a.mp4"], "there is no folder no"),
         (["track", "CLIP", "--box", "100,90,40,40", "--start", "soon"], "neither a frame number"),
         (["track", "CLIP", "--box", "100,90,40,40", "--start", "99"], "no frame between start frame 99"),
         (["track", "CLIP", "--box", "100,90,40,40", "--device", "tpu"], "unknown device 'tpu'"),
         (["track", "97", "--box", "100,90,40,40"], "camera 97 cannot be opened"),
-        (["track", "CLIP"], "Missing option '--box'"),
+        (["track", "CLIP"], "say what to follow: give --box"),
         (["train", "siamrpnpp_lite", "--set", "train.step=3"], "unknown key 'step'; did you mean 'steps'?"),
         (["train", "siamrpnpp_lite", "--set", "train.steps"], "expected key=value"),
         (["train", "siamrpnpp_lite"], "add --set train.data.root=FOLDER"),

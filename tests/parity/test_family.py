@@ -305,13 +305,9 @@ def test_resnet_18_and_34_fit_the_geometry():
 
 
 def test_masks_are_asked_of_mask_models_only(clip):
-    from siamtrack.runtimes.export import export_onnx
-
     network = torch_runtime.TorchNetwork(made_up("siamrpn_alexnet_dw"))
     with pytest.raises(UserError, match="for masks take a SiamMask model"):
         network.draw((), np.zeros((1, 2), int))
-    with pytest.raises(UserError, match="has masks, which are not exported"):
-        export_onnx(made_up("siammask_resnet50"), zoo.load("siammask_resnet50"), Path("unused"))
 
 
 def test_any_model_of_timm_can_be_a_trunk():

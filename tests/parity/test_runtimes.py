@@ -12,7 +12,6 @@ import torch
 
 from siamtrack.models import zoo
 from siamtrack.runtimes.export import export_onnx
-from siamtrack.runtimes.load import load_network
 from siamtrack.runtimes.onnx_runtime import OnnxNetwork
 from siamtrack.runtimes.torch_runtime import TorchNetwork, load
 from siamtrack.tracker import Tracker
@@ -116,14 +115,6 @@ def test_peak_memory_stays_below_400_mb():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(output) < 400 * 1024  # KiB
-
-
-def test_onnx_runs_on_the_cpu_only():
-    from siamtrack.errors import UserError
-
-    stem = zoo.weights("siamrpnpp_lite", ".search.onnx")
-    with pytest.raises(UserError, match="runs with ONNX Runtime on the CPU"):
-        load_network(stem, device="cuda")
 
 
 def test_graphs_that_do_not_belong_together_are_refused(tmp_path):

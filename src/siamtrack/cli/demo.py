@@ -11,7 +11,7 @@ from siamtrack.cli import options
 from siamtrack.cli.follow import follow, summary
 from siamtrack.errors import UserError
 from siamtrack.files import atomic, writable
-from siamtrack.tracker import Tracker
+from siamtrack.multi import MultiTracker, Target
 from siamtrack.video.image import Image
 from siamtrack.video.overlay import contact_sheet
 from siamtrack.video.source import VideoSource
@@ -41,10 +41,11 @@ def demo(
         if number % every == 0:
             shown.append(image)
 
-    followed = follow(Tracker(threads=threads), source, BOX, table, film, collect)
+    tracker = MultiTracker(threads=threads)
+    followed = follow(tracker, source, [Target(BOX)], table, film, collect)
     with atomic(sheet) as temporary:
         cv2.imwrite(str(temporary), contact_sheet(shown, columns=4, width=480))
-    print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)]))
+    print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)], tracker.runtime))
     if followed.interrupted:
         raise typer.Exit(130)
 

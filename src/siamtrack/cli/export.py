@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from siamtrack.boxes import check_box, parse_box
 from siamtrack.cli import demo
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.evaluate.sequences import Sequence
 from siamtrack.files import writable, write_text
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("onnx", "openvino", "torchscript", "executorch")
 _PRECISIONS = ("fp32", "fp16", "int8")
+_COMPARED = 16  # crops on which outputs are compared
 _SAME = 0.5  # pixels between the boxes of an fp32 export and the network's
 
 
@@ -39,8 +42,11 @@ def export(
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", help="Folder of sequences, or with --box a video, for calibration and comparison "
-                     "(default: the demo's clip)."),
+        typer.Option(
+            "--calibrate",
+            help="Folder of sequences, or with --box a video, for calibration and comparison "
+            "(default: the demo's clip).",
+        ),
     ] = None,
     box: Annotated[str | None, typer.Option("--box", help="The object in the video's first frame: x,y,w,h.")] = None,
     crops: Annotated[int, typer.Option("--crops", min=1, max=100_000, help="Search regions to calibrate with.")] = 128,
@@ -65,8 +71,8 @@ def export(
     clips = _clips(calibrate, box)
     if precision == "int8" and not clips:
         raise UserError(
-            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences, or --calibrate VIDEO --box x,y,w,h, "
-            "or pip install 'siamtrack[demo]' for a clip"
+            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences, or --calibrate VIDEO "
+            "--box x,y,w,h, or pip install 'siamtrack[demo]' for a clip"
         )
     _export(model, form, precision, stem, report, clips, crops, frames, threads)  # type: ignore[arg-type]
 
@@ -82,31 +88,41 @@ def _export(
     frames: int,
     threads: int | None,
 ) -> None:
-    from siamtrack.runtimes.export import SUFFIXES, check_export, export
+    import torch
+
+    from siamtrack.runtimes.export import check_export, convert, export, export_onnx
     from siamtrack.runtimes.graphs import part_file
-    from siamtrack.runtimes.load import load_module, load_network
+    from siamtrack.runtimes.load import Runtime, load_module, load_network
     from siamtrack.runtimes.torch_runtime import TorchNetwork
     from siamtrack.runtimes.verify import record, verify
 
     check_export(form, precision)
     module, preset = load_module(model)
+    if threads:
+        torch.set_num_threads(threads)
     reference = TorchNetwork(module)
-    crops = record(reference, preset, clips, count) if clips else ()
-    written = export(module, preset, stem, form, precision, crops)
-    size = sum(path.stat().st_size for path in written) / 1e6
-    print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
-    if not clips:
-        print("not verified, for want of a clip: give --calibrate, or pip install 'siamtrack[demo]'")
-        return
-    runtime = {"onnx": "onnx", "openvino": "openvino"}.get(form, "auto")
+    crops = (
+        record(reference, preset, clips, max(count, _COMPARED) if precision == "int8" else _COMPARED) if clips else ()
+    )
     with TemporaryDirectory() as folder:
-        plain = None
-        if precision != "fp32":
-            fp32 = export(module, preset, Path(folder) / "fp32", form)
-            plain, _ = load_network(fp32[0], "cpu", runtime, threads)  # type: ignore[arg-type]
-        exported, _ = load_network(part_file(stem, "search", SUFFIXES[form]), "cpu", runtime, threads)  # type: ignore[arg-type]
-        found = verify(reference, exported, preset, crops[:: max(1, len(crops) // 32)], clips[0], frames, plain)
-    facts = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
+        plain = Path(folder) / "plain"
+        if form in ("onnx", "openvino"):
+            export_onnx(module, preset, plain)
+            written = convert(plain, preset, stem, form, precision, crops)
+        else:
+            written = export(module, preset, stem, form, precision)
+        size = sum(path.stat().st_size for path in written) / 1e6
+        print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
+        if not clips:
+            print("not verified, for want of a clip: give --calibrate, or pip install 'siamtrack[demo]'")
+            return
+        runtime: Runtime = form if form in ("onnx", "openvino") else "auto"
+        exported, _ = load_network(written[0], "cpu", runtime, threads)
+        fp32 = None
+        if precision != "fp32" and runtime != "auto":
+            fp32, _ = load_network(part_file(plain, "search", ".onnx"), "cpu", runtime, threads)
+        found = verify(reference, exported, preset, crops[:: max(1, len(crops) // _COMPARED)], clips[0], frames, fp32)
+    facts: dict[str, Any] = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
     facts |= {"files": {path.name: path.stat().st_size for path in written}, **found}
     write_text(report, json.dumps(facts, indent=1) + "\n")
     print(_summary(found))
@@ -142,10 +158,11 @@ def _clips(source: Path | None, box: str | None) -> "list[Clip]":
         what = "a video needs --box x,y,w,h" if source.exists() else "there is no such file or folder"
         raise UserError(f"--calibrate {source}: {what}")
     data = read_dataset("folder", source.absolute(), (), None)
-    return [
-        Clip(sequence.name, lambda sequence=sequence: map(sequence.frame, range(len(sequence))), sequence.boxes[0])
-        for sequence in data.sequences
-    ]
+    return [Clip(sequence.name, partial(_read, sequence), sequence.boxes[0]) for sequence in data.sequences]
+
+
+def _read(sequence: Sequence) -> Iterator[Image]:
+    return map(sequence.frame, range(len(sequence)))
 
 
 def _frames(path: Path) -> Iterator[Image]:

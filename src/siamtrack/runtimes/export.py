@@ -5,23 +5,21 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from siamtrack.errors import UserError
 from siamtrack.files import atomic
+from siamtrack.models.fold import fold_batch_norm
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.models.zoo import Preset
-from siamtrack.runtimes.graphs import metadata, part_file
+from siamtrack.runtimes.graphs import PARTS, metadata, part_file
 from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.network import Patches
 
@@ -94,7 +92,7 @@ def _dtype(model: SiameseRPN) -> torch.dtype:
 
 def _image(model: SiameseRPN, patch: Tensor) -> Tensor:
     """Return [1, S, S, 3] uint8 as [1, 3, S, S] of the network's type."""
-    return patch.permute(0, 3, 1, 2).to(_dtype(model))
+    return patch.permute(0, 3, 1, 2).to(_dtype(model)).contiguous()  # ExecuTorch would reshape channels-last wrongly
 
 
 @dataclass(frozen=True)
@@ -111,19 +109,6 @@ class _Part:
     """Names of the outputs."""
     shapes: Any
     """Which dimensions may change, for torch.export."""
-
-
-def fold_batch_norm(model: SiameseRPN) -> SiameseRPN:
-    """Fold every batch norm into the convolution before it, in place, and return the network in eval mode."""
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, nn.Sequential):
-            children = list(module.children())
-            for index, (layer, norm) in enumerate(pairwise(children)):
-                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    module[index] = fuse_conv_bn_eval(layer, norm)
-                    module[index + 1] = nn.Identity()
-    return model
 
 
 def check_export(form: Format, precision: Precision) -> None:
@@ -165,34 +150,88 @@ def export(
         crops: what int8 is calibrated with.
 
     Raises:
-        UserError: the format does not have the precision, a package is missing, or a file cannot be written.
+        UserError: the format does not have the precision, a package is missing, int8 without crops, or a file cannot be
+            written.
     """
     check_export(form, precision)
+    if form in ("onnx", "openvino"):
+        with TemporaryDirectory() as folder:
+            plain = Path(folder) / "plain"
+            export_onnx(model, preset, plain)
+            return convert(plain, preset, stem, form, precision, crops)
+    model = fold_batch_norm(model).cpu()
+    parts = _parts(model, preset)
+    if precision == "fp16":
+        model.half()
+    write = _torchscript if form == "torchscript" else _executorch
+    written = [part_file(stem, part.name, SUFFIXES[form]) for part in parts]
+    for part, path in zip(parts, written, strict=True):
+        write(part, path, metadata(preset, precision))
+    return written
+
+
+def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> list[Path]:
+    """Write the graphs of :func:`export` as ONNX in fp32.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    import onnx
+
+    parts = _parts(fold_batch_norm(model).cpu(), preset)
+    written = [part_file(stem, part.name, ".onnx") for part in parts]
+    for part, path in zip(parts, written, strict=True):
+        with atomic(path) as temporary:
+            with warnings.catch_warnings(), _quiet("torch.onnx"):
+                warnings.simplefilter("ignore")
+                torch.onnx.export(
+                    part.module, part.inputs, temporary, input_names=part.names, output_names=part.outputs,
+                    opset_version=OPSET, dynamo=True, dynamic_shapes=part.shapes, verbose=False, external_data=False,
+                )  # fmt: skip
+            graph = onnx.load(temporary)
+            onnx.helper.set_model_props(graph, metadata(preset, "fp32"))
+            onnx.save(graph, temporary)
+    return written
+
+
+def convert(
+    plain: Path, preset: Preset, stem: Path, form: Format, precision: Precision, crops: Crops = ()
+) -> list[Path]:
+    """Write the ONNX graphs of :func:`export_onnx` in another precision, or for OpenVINO.
+
+    Args:
+        plain: their path without part and suffix.
+        preset: the model's.
+        stem: path of the result, likewise.
+        form: ``onnx`` or ``openvino``.
+        precision: see :func:`export`.
+        crops: see :func:`export`.
+
+    Raises:
+        UserError: int8 without crops, or a file cannot be written.
+    """
+    import onnx
+
     if precision == "int8" and not crops:
         raise UserError("int8 is calibrated on real crops; give some")
-    model = fold_batch_norm(deepcopy(model).cpu())
-    parts = _parts(model, preset)
-    written = [part_file(stem, part.name, SUFFIXES[form]) for part in parts]
-    about = metadata(preset, precision)
-    if form in ("torchscript", "executorch"):
-        if precision == "fp16":
-            model.half()
-        write = _torchscript if form == "torchscript" else _executorch
-        for part, path in zip(parts, written, strict=True):
-            write(part, path, about)
-        return written
-    if form == "onnx" and precision == "fp16":
-        model.half()
-    with TemporaryDirectory() as folder:
-        graphs = [part_file(Path(folder) / "model", part.name, ".onnx") for part in parts]
-        for part, path in zip(parts, graphs, strict=True):
-            _onnx(part, path, about)
-        if precision == "int8":
+    parts = PARTS if preset.model.mask else PARTS[:2]
+    written = [part_file(stem, part, SUFFIXES[form]) for part in parts]
+    for part, path in zip(parts, written, strict=True):
+        graph = onnx.load(part_file(plain, part, ".onnx"))
+        if precision == "fp16" and form == "onnx":
+            from onnxruntime.transformers.float16 import convert_float_to_float16
+
+            graph = convert_float_to_float16(graph, keep_io_types=True)
+        if precision == "int8" and part == "search":
             from siamtrack.runtimes.quantize import quantize
 
-            quantize(graphs[0], graphs[1], model.config.search_size, crops)
-        for graph, path in zip(graphs, written, strict=True):
-            _openvino(graph, path, precision) if form == "openvino" else _move(graph, path)
+            graph = quantize(part_file(plain, "template", ".onnx"), graph, preset.model.search_size, crops)
+        onnx.helper.set_model_props(graph, metadata(preset, precision))
+        if form == "openvino":
+            _openvino(graph.SerializeToString(), path, precision)
+        else:
+            with atomic(path) as temporary:
+                onnx.save(graph, temporary)
     return written
 
 
@@ -210,7 +249,7 @@ def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:
     # Search regions of any size, for long-term tracking among others.
     stride = config.anchors.stride
     side = stride * torch.export.Dim("n", min=16, max=256) + config.template_size % stride
-    any_search = ({1: side, 2: side}, tuple({} for _ in kernels))
+    any_search: Any = ({1: side, 2: side}, tuple({} for _ in kernels))
     parts = [
         _Part("template", _Template(model), (z,), ["patch"], names, None),
         _Part("search", _Search(model), (x, *kernels), ["patch", *names], ["cls", "loc", *contexts], any_search),
@@ -225,35 +264,25 @@ def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:
     return parts
 
 
-def _onnx(part: _Part, path: Path, about: dict[str, str]) -> None:
-    import onnx
-
-    with warnings.catch_warnings(), _quiet("torch.onnx"):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            part.module, part.inputs, path, input_names=part.names, output_names=part.outputs,
-            opset_version=OPSET, dynamo=True, dynamic_shapes=part.shapes, verbose=False, external_data=False,
-        )  # fmt: skip
-    graph = onnx.load(path)
-    onnx.helper.set_model_props(graph, about)
-    onnx.save(graph, path)
-
-
-def _openvino(graph: Path, path: Path, precision: Precision) -> None:
-    """Convert an ONNX file; its metadata stays with it."""
+def _openvino(graph: bytes, path: Path, precision: Precision) -> None:
+    """Convert an ONNX graph; its metadata stays with it."""
     import openvino
 
     model = openvino.Core().read_model(graph)
-    converted = graph.with_suffix(".xml")
-    openvino.save_model(model, converted, compress_to_fp16=precision == "fp16")
-    _move(converted.with_suffix(".bin"), path.with_suffix(".bin"))
-    _move(converted, path)
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "graph.xml"
+        openvino.save_model(model, made, compress_to_fp16=precision == "fp16")
+        for suffix in (".bin", ".xml"):  # the .xml last, which makes the pair complete
+            with atomic(path.with_suffix(suffix)) as temporary:
+                temporary.write_bytes(made.with_suffix(suffix).read_bytes())
 
 
 def _torchscript(part: _Part, path: Path, about: dict[str, str]) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of shapes that the tracer keeps, and of TorchScript's age
-        traced = torch.jit.freeze(torch.jit.trace(part.module, part.inputs, check_trace=False))
+        traced = torch.jit.freeze(
+            torch.jit.trace(part.module, part.inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        )
         with atomic(path) as temporary:
             torch.jit.save(traced, str(temporary), _extra_files={"metadata.json": json.dumps(about)})
 
@@ -271,13 +300,6 @@ def _executorch(part: _Part, path: Path, about: dict[str, str]) -> None:
         ).to_executorch()
         with atomic(path) as temporary:
             temporary.write_bytes(program.buffer)
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a finished file to its place, which may be on another disk."""
-    with atomic(target) as temporary:
-        temporary.write_bytes(source.read_bytes())
-    source.unlink()
 
 
 @contextmanager

@@ -118,7 +118,9 @@ def _stack(outputs: list[Sequence[NDArray[np.float32]]]) -> Arrays:
 
 def _open(path: Path, open_graph: Callable[[Path], Graph]) -> Graph:
     if not path.is_file():
-        raise UserError(f"there is no file {path}; a model is a pair of .template{path.suffix} and .search{path.suffix}")
+        raise UserError(
+            f"there is no file {path}; a model is a pair of .template{path.suffix} and .search{path.suffix}"
+        )
     try:
         return open_graph(path)
     except UserError:

@@ -57,7 +57,9 @@ def load_network(
             if path.suffix not in (".xml", ".onnx"):
                 raise UserError(f"{path} is not for OpenVINO; export it to openvino or onnx first")
             if device != "cpu":
-                raise UserError(f"OpenVINO runs on the CPU here, not on {device}; take --runtime torch or onnx for a GPU")
+                raise UserError(
+                    f"OpenVINO runs on the CPU here, not on {device}; take --runtime torch or onnx for a GPU"
+                )
             from siamtrack.runtimes.openvino_runtime import OpenVinoNetwork
 
             return _with_preset(OpenVinoNetwork(stem_of(path), threads, path.suffix))

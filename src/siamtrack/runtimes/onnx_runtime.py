@@ -61,8 +61,8 @@ def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     there = onnxruntime.get_available_providers()
     if _CUDA not in there:
         raise UserError(
-            f"this ONNX Runtime cannot use {device}; pip install 'siamtrack[onnx-gpu]' in place of onnxruntime, or take "
-            f"--device cpu, or --runtime torch with a .safetensors file"
+            f"this ONNX Runtime cannot use {device}; pip install 'siamtrack[onnx-gpu]' in place of onnxruntime, or "
+            f"take --device cpu, or --runtime torch with a .safetensors file"
         )
     gpu = {"device_id": number or "0"}
     # The provider is in every build for CUDA; the libraries that it needs come with the package.

@@ -40,7 +40,7 @@ class OpenVinoNetwork(GraphNetwork):
             model = core.read_model(path)
             # Where OpenVINO keeps the metadata of an ONNX file, after conversion as well.
             found = model.get_rt_info(["framework"]).value if "framework" in model.get_rt_info() else {}
-            return _graph(core, model, {key: str(getattr(each, 'value', each)) for key, each in found.items()}, options)
+            return _graph(core, model, {key: str(getattr(each, "value", each)) for key, each in found.items()}, options)
 
         super().__init__("openvino", stem, suffix, open_graph)
 

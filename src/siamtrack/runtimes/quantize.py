@@ -1,7 +1,11 @@
 """Static int8 quantisation of a search graph, calibrated on real crops."""
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -22,33 +26,43 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no
         return next(self._feeds, None)
 
 
-def quantize(template: Path, search: Path, search_size: int, crops: Crops) -> None:
-    """Quantise the ONNX graph ``search`` in place: weights a channel, activations a tensor, as QDQ nodes.
+def quantize(template: Path, search: onnx.ModelProto, search_size: int, crops: Crops) -> onnx.ModelProto:
+    """Return the graph ``search`` quantised: weights a channel, activations a tensor, as QDQ nodes.
 
     The convolutions of :func:`float_nodes` stay in floating point.
 
     Args:
-        template: the ONNX graph that gives the kernels.
+        template: file of the ONNX graph that gives the kernels.
         search: the ONNX graph of the search region.
         search_size: side of its input in pixels.
         crops: real crops; the ranges of the activations are the smallest and largest values that they give.
     """
     kernels = onnxruntime.InferenceSession(template, providers=["CPUExecutionProvider"])
-    model = onnx.load(search)
-    names = [entry.name for entry in model.graph.input]
+    names = [entry.name for entry in search.graph.input]
 
     def feeds() -> Iterator[dict[str, Any]]:
         for z, x in crops:
             yield dict(zip(names, [x, *kernels.run(None, {"patch": z})], strict=True))
 
-    quantize_static(
-        model, search, _Feeds(feeds()), quant_format=QuantFormat.QDQ, per_channel=True,
-        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
-        nodes_to_exclude=float_nodes(onnx.load(search), search_size),
-    )  # fmt: skip
-    quantized = onnx.load(search)
-    onnx.helper.set_model_props(quantized, {entry.key: entry.value for entry in model.metadata_props})
-    onnx.save(quantized, search)
+    kept = float_nodes(search, search_size)
+    with TemporaryDirectory() as folder, _without_advice():
+        path = Path(folder) / "search.onnx"
+        quantize_static(
+            search, path, _Feeds(feeds()), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
+            nodes_to_exclude=kept,
+        )  # fmt: skip
+        return onnx.load(path)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silence the quantiser's advice to prepare the graph, which the exporter has done; it goes to the root logger."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
@@ -57,6 +71,7 @@ def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
     They are the first ones, at half the crop's resolution or more (8 bits there cost most of the accuracy that int8
     costs, docs/export.md), the correlations, and the last ones, whose outputs are the answer.
     """
+    model = deepcopy(model)
     for axis in (1, 2):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = search_size
     shapes = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -78,7 +93,5 @@ def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
-        and (
-            node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size
-        )
+        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size)
     ]

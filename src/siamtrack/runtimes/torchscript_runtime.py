@@ -1,5 +1,7 @@
 """TorchScript: exported graphs run by PyTorch without the network's Python code."""
 
+import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,17 @@ class TorchScriptNetwork(GraphNetwork):
     def __init__(self, stem: Path, device: str = "cpu") -> None:
         def open_graph(path: Path) -> Graph:
             extra = {"metadata.json": ""}
-            module = torch.jit.load(path, map_location=device, _extra_files=extra)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of TorchScript's age
+                module = torch.jit.load(  # type: ignore[no-untyped-call]
+                    path, map_location=device, _extra_files=extra
+                )
             return _graph(module, extra["metadata.json"], device)
 
         super().__init__("torchscript", stem, ".torchscript", open_graph)
 
 
 def _graph(module: Any, metadata: str | bytes, device: str) -> Graph:
-    import json
-
     @torch.inference_mode()
     def run(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         outputs = module(*(torch.from_numpy(value).to(device) for value in values))

@@ -73,7 +73,9 @@ def record(network: Network, preset: Preset, clips: Sequence[Clip], count: int) 
         z = recorder.templates[0]
         crops += [(z, x) for x in recorder.searches if x.shape[1] == size]
     if not crops:
-        raise UserError(f"{', '.join(clip.name for clip in clips)}: there is no frame after the first; give a longer one")
+        raise UserError(
+            f"{', '.join(clip.name for clip in clips)}: there is no frame after the first; give a longer one"
+        )
     return crops
 
 
@@ -118,7 +120,10 @@ def _outputs(reference: Network, exported: Network, preset: Preset, crops: Crops
     return {
         "crops": len(crops),
         **{
-            name: {"largest": float(max(each.max() for each in values)), "mean": float(np.mean([v.mean() for v in values]))}
+            name: {
+                "largest": float(max(each.max() for each in values)),
+                "mean": float(np.mean([v.mean() for v in values])),
+            }
             for name, values in apart.items()
         },
     }
@@ -126,7 +131,8 @@ def _outputs(reference: Network, exported: Network, preset: Preset, crops: Crops
 
 def _scores(cls: NDArray[Any]) -> NDArray[Any]:
     background, foreground = np.split(cls.astype(float), 2, axis=1)
-    return 1 / (1 + np.exp(np.clip(background - foreground, -80, 80)))
+    scores: NDArray[Any] = 1 / (1 + np.exp(np.clip(background - foreground, -80, 80)))
+    return scores
 
 
 def _boxes(reference: Network, exported: Network, preset: Preset, clip: Clip, frames: int) -> dict[str, Any]:
@@ -156,7 +162,9 @@ def _follow(core: TrackerCore, clip: Clip, updates: int) -> Boxes:
     return np.array(boxes).reshape(-1, 4)
 
 
-def _speed(reference: Network, exported: Network, crop: tuple[Patches, Patches], plain: Network | None) -> dict[str, Any]:
+def _speed(
+    reference: Network, exported: Network, crop: tuple[Patches, Patches], plain: Network | None
+) -> dict[str, Any]:
     z, x = crop
     networks = {"export": exported, "reference": reference, **({"fp32": plain} if plain else {})}
     kernels = {name: network.template(z) for name, network in networks.items()}
