@@ -141,7 +141,7 @@ def test_roof_is_measured_and_operations_are_counted():
 
 
 def test_memory_is_that_of_a_process_of_its_own(tmp_path):
-    ballast = np.ones((700, 1024, 1024), np.uint8)
+    ballast = np.ones((400, 1024, 1024), np.uint8)
     memory = peak_memory("siamrpnpp_lite", "onnx", "cpu", 1, tmp_path, (320, 240))
     assert 50 < memory.host < ballast.nbytes / 2**20
     assert memory.device is None

@@ -95,17 +95,24 @@ class Ours:
         tracker: its functions are used.
         name: of the model, for the label.
         synchronize: waits until the device has done what it was told.
+        clock: gives the seconds of :meth:`split`.
     """
 
     def __init__(
-        self, tracker: Tracker, name: str, device: str, targets: int = 1, synchronize: Callable[[], None] | None = None
+        self,
+        tracker: Tracker,
+        name: str,
+        device: str,
+        targets: int = 1,
+        synchronize: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.label = Label(name, tracker.runtime, device, targets)
         self._core: Any = tracker.core
-        self._watch = _Watch(tracker.core.network, synchronize or (lambda: None))
+        self._watch = _Watch(tracker.core.network, synchronize or (lambda: None), clock)
         self._timed = TrackerCore(self._watch, tracker.preset.model, tracker.tracking)
         self._splits = type(tracker.core) is TrackerCore  # others do the whole step at once
-        self._targets = targets
+        self._targets, self._clock = targets, clock
         self._state: Any = None
 
     def start(self, frame: Image, boxes: Boxes) -> None:
@@ -121,7 +128,7 @@ class Ours:
         if not self._splits:
             return None
         self._watch.clear()
-        began = time.perf_counter()
+        began = self._clock()
         stepped, ended = self._answer(self._timed, frame)
         watch = self._watch
         boxes = stepped - began - watch.before(began) - watch.seconds
@@ -130,17 +137,17 @@ class Ours:
     def _answer(self, core: Any, frame: Image) -> tuple[float, float]:
         """Do a step and shape its answers; return when the step and when all was done."""
         self._state, found = core.step([frame] * self._targets, self._state)
-        stepped = time.perf_counter()
+        stepped = self._clock()
         for index in range(self._targets):
             core.result(found, index)
-        return stepped, time.perf_counter()
+        return stepped, self._clock()
 
 
 class _Watch:
     """A network that is timed from outside."""
 
-    def __init__(self, network: Network, synchronize: Callable[[], None]) -> None:
-        self._network, self._synchronize = network, synchronize
+    def __init__(self, network: Network, synchronize: Callable[[], None], clock: Callable[[], float]) -> None:
+        self._network, self._synchronize, self._clock = network, synchronize, clock
         self.runtime = network.runtime
         self.clear()
 
@@ -165,11 +172,11 @@ class _Watch:
         return self._timed(lambda: self._network.draw(context, cell))
 
     def _timed(self, call: Callable[[], T]) -> T:
-        began = time.perf_counter()
+        began = self._clock()
         self._first = self._first or began
         result = call()
         self._synchronize()
-        self.seconds += time.perf_counter() - began
+        self.seconds += self._clock() - began
         return result
 
 

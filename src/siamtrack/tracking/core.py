@@ -130,11 +130,11 @@ class TrackerCore:
         def on_device(values: NDArray[np.generic]) -> Array:
             return xp.asarray(values, device=place, dtype=prediction.cls.dtype)
 
-        candidates = decode(prediction.cls, prediction.loc, on_device(_anchors(model.anchors, cells)))
+        anchors, prior = _constants(model.anchors, cells, xp, place, prediction.cls.dtype)
+        candidates = decode(prediction.cls, prediction.loc, anchors)
         scale = search_size / side  # pixels of the search region in a pixel of the frame
         penalty = change_penalty(candidates, on_device(state.size * scale[:, None]), config.penalty_k)
         influence = longterm.window_influence(state.lost, config)
-        prior = on_device(cosine_window(cells, model.anchors.per_cell))
         ranks = rank(candidates.scores, penalty, prior, on_device(influence[:, None]))
         best = self._best(xp, candidates, penalty, xp.argmax(ranks, axis=1), scale, cells)
 
@@ -246,9 +246,11 @@ class TrackerCore:
 
 
 @lru_cache(maxsize=8)
-def _anchors(anchors: AnchorConfig, cells: int) -> Floats:
-    """Return :func:`anchor_grid` with each of the four columns in one piece."""
-    return np.asfortranarray(anchor_grid(anchors, cells))
+def _constants(anchors: AnchorConfig, cells: int, xp: Any, place: Any, dtype: Any) -> tuple[Array, Array]:
+    """Return the anchors, each of their four columns in one piece, and the cosine window, where they are needed."""
+    values = (np.asfortranarray(anchor_grid(anchors, cells)), cosine_window(cells, anchors.per_cell))
+    grid, window = (xp.asarray(value, device=place, dtype=dtype) for value in values)
+    return grid, window
 
 
 def to_numpy(values: Array) -> NDArray[Any]:
