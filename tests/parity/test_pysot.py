@@ -112,7 +112,8 @@ def test_networks_agree(run):
     kernels = network.template(recorded["z_crop"][None])
     prediction = network.search(recorded["x_crop"][None], kernels)
     for ours, theirs in ((prediction.cls, recorded["cls"]), (prediction.loc, recorded["loc"])):
-        assert np.abs(ours.numpy() - theirs).max() < 1e-4 * np.abs(theirs).max()
+        # The recorded values are up to 1.2e-4 from those in float64, and so are ours, with other roundings.
+        assert np.abs(ours - theirs).max() < 3e-4 * np.abs(theirs).max()
 
 
 def rounding_tie(state, model, tracking) -> bool:

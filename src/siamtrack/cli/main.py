@@ -7,6 +7,7 @@ import typer
 
 from siamtrack.cli import (
     analyze,
+    benchmark,
     convert,
     data,
     demo,
@@ -36,6 +37,7 @@ app.command("track")(track.track)
 app.command("track-many")(track_many.track_many)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("benchmark")(benchmark.benchmark)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("search")(search.search)

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from siamtrack.models.config import ModelConfig
+from siamtrack.models.config import AnchorConfig, ModelConfig
 from siamtrack.tracking import distractors, longterm, mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import DistractorConfig, TrackingConfig
@@ -93,9 +93,9 @@ class TrackerCore:
         Shapes: frames B times [H, W, 3] uint8 BGR.
         """
         sizes = longterm.search_sizes(state.search_size, state.lost, self.config)
-        groups = [np.flatnonzero(sizes == size).tolist() for size in np.unique(sizes)]
-        if len(groups) == 1:
+        if (sizes == sizes[0]).all():
             return self._step(frames, state, int(sizes[0]))
+        groups = [np.flatnonzero(sizes == size).tolist() for size in np.unique(sizes)]
         done = [self._step([frames[i] for i in group], state.take(group), int(sizes[group[0]])) for group in groups]
         back = np.argsort(np.concatenate(groups))
         steps = [step for _, step in done]
@@ -130,11 +130,11 @@ class TrackerCore:
         def on_device(values: NDArray[np.generic]) -> Array:
             return xp.asarray(values, device=place, dtype=prediction.cls.dtype)
 
-        candidates = decode(prediction.cls, prediction.loc, on_device(_anchors(model, cells)))
+        anchors, prior = _constants(model.anchors, cells, xp, place, prediction.cls.dtype)
+        candidates = decode(prediction.cls, prediction.loc, anchors)
         scale = search_size / side  # pixels of the search region in a pixel of the frame
         penalty = change_penalty(candidates, on_device(state.size * scale[:, None]), config.penalty_k)
         influence = longterm.window_influence(state.lost, config)
-        prior = on_device(cosine_window(cells, model.anchors.per_cell))
         ranks = rank(candidates.scores, penalty, prior, on_device(influence[:, None]))
         best = self._best(xp, candidates, penalty, xp.argmax(ranks, axis=1), scale, cells)
 
@@ -155,15 +155,9 @@ class TrackerCore:
 
     def _best(self, xp: Array, candidates: Candidates, penalty: Array, index: Array, scale: Floats, cells: int) -> Best:
         """Bring the best candidates to the host. Shapes: index [B]; scale [B]."""
-        column = index[:, None]
-        chosen = xp.concat(
-            [
-                xp.take_along_axis(candidates.boxes, column[..., None], axis=1)[:, 0],
-                xp.take_along_axis(candidates.scores, column, axis=1),
-                xp.take_along_axis(penalty, column, axis=1),
-            ],
-            axis=1,
-        )  # [B, 6]
+        target = xp.arange(index.shape[0], device=device(index))
+        found = (candidates.scores[target, index], penalty[target, index])
+        chosen = xp.concat([candidates.boxes[target, index], xp.stack(found, axis=1)], axis=1)  # [B, 6]
         values = to_numpy(chosen).astype(np.float64)
         place = to_numpy(index) % (cells * cells)
         cell = np.stack([place // cells, place % cells], axis=1)
@@ -252,8 +246,11 @@ class TrackerCore:
 
 
 @lru_cache(maxsize=8)
-def _anchors(model: ModelConfig, cells: int) -> Floats:
-    return anchor_grid(model.anchors, cells)
+def _constants(anchors: AnchorConfig, cells: int, xp: Any, place: Any, dtype: Any) -> tuple[Array, Array]:
+    """Return the anchors, each of their four columns in one piece, and the cosine window, where they are needed."""
+    values = (np.asfortranarray(anchor_grid(anchors, cells)), cosine_window(cells, anchors.per_cell))
+    grid, window = (xp.asarray(value, device=place, dtype=dtype) for value in values)
+    return grid, window
 
 
 def to_numpy(values: Array) -> NDArray[Any]:

@@ -1,0 +1,179 @@
+"""``siamtrack benchmark`` with few frames, and its parts with made-up contenders."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from siamtrack.benchmark.contenders import Label, Ours, Parts
+from siamtrack.benchmark.measure import Row, time_in_turn
+from siamtrack.benchmark.memory import peak_memory
+from siamtrack.benchmark.plot import draw
+from siamtrack.benchmark.roof import peak_gmac, search_gmac
+from siamtrack.benchmark.scene import make_scene
+from siamtrack.benchmark.weights import open_tracker
+from siamtrack.cli.main import app
+from siamtrack.errors import UserError
+from siamtrack.models import zoo
+from siamtrack.tracker import Tracker
+
+QUICK = ["--rounds", "1", "--updates", "2", "--threads", "1"]
+
+
+class Fake:
+    """A contender whose update takes as long as it is told, by its own clock."""
+
+    now = 0.0
+
+    def __init__(self, name: str, seconds: float, targets: int = 1, fails: bool = False) -> None:
+        self.label, self._seconds, self._fails = Label(name, "fake", "cpu", targets), seconds, fails
+
+    def start(self, frame, boxes) -> None:
+        assert boxes.shape == (self.label.targets, 4)
+
+    def update(self, frame) -> None:
+        if self._fails:
+            raise MemoryError
+        Fake.now += self._seconds
+
+    def split(self, frame) -> Parts:
+        return Parts(0.1, 0.2, 0.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    return make_scene(tmp_path_factory.mktemp("scene"), 4, (320, 240))
+
+
+def test_rows_are_compared_a_target_and_memory_may_run_out(scene):
+    contenders = [Fake("slow", 0.4), Fake("fast", 0.1), Fake("many", 0.8, 8), Fake("large", 1, 9, fails=True)]
+    slow, fast, many, large = time_in_turn(contenders, scene, 2, 3, (MemoryError,), clock=lambda: Fake.now)
+    assert (slow.median, fast.slowest) == (pytest.approx(0.4), pytest.approx(0.1))
+    assert fast.faster_than(slow) == pytest.approx(4)
+    assert many.faster_than(slow) == pytest.approx(4)
+    assert many.targets_a_second == pytest.approx(10)
+    assert [len(each) for each in slow.totals] == [3, 3]
+    assert slow.parts == pytest.approx((0.1, 0.2, 0.3, 0.4))
+    assert large.problem == "9 targets need more memory than cpu has"
+    assert not large.totals
+
+
+def test_a_row_with_one_slow_update_shows_it_in_the_percentile_only():
+    row = Row(Label("a", "b"), [[0.1] * 18 + [1.0] * 2])
+    assert (row.median, row.slowest > 0.5) == (pytest.approx(0.1), True)
+
+
+def test_scene_has_boxes_for_any_number_of_targets(scene):
+    for count in (1, 7, 256):
+        boxes = scene.boxes(count)
+        assert boxes.shape == (count, 4)
+        middles = boxes[:, :2] + boxes[:, 2:] / 2
+        assert ((middles > 0) & (middles < (320, 240))).all()
+        assert len(np.unique(boxes[:, :2], axis=0)) == count
+    shown = scene.forth_and_back()
+    images = [next(shown) for _ in range(8)]
+    assert images[2] is scene.frames[3]
+    assert images[5] is scene.frames[0]
+
+
+def test_parts_of_a_step_add_up_to_it(scene):
+    tracker = Tracker(runtime="onnx", threads=1)
+    ours = Ours(tracker, "lite", "cpu", 2)
+    ours.start(scene.frames[0], scene.boxes(2))
+    ours.update(scene.frames[1])
+    parts = ours.split(scene.frames[2])
+    assert min(parts) >= 0
+    assert parts.network > parts.rest
+    assert ours.label == Label("lite", "onnx", "cpu", 2)
+
+
+def test_command_writes_table_json_and_pictures(tmp_path):
+    options = [
+        "--runtime",
+        "onnx",
+        "--targets",
+        "1,2",
+        "--against",
+        "opencv-mil",
+        "--no-memory",
+        "--out",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(app, ["benchmark", *QUICK, *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [(row["model"], row["targets"]) for row in report["rows"]] == [
+        ("siamrpnpp_lite", 1), ("siamrpnpp_lite", 2), ("opencv-mil", 1), ("opencv-mil", 2),
+    ]  # fmt: skip
+    first, second, other, _ = report["rows"]
+    assert first["ratio_to_reference"] == 1
+    assert second["targets_per_second"] == pytest.approx(2000 / second["median_ms"])
+    assert 0 < first["share_of_peak"] < 2
+    assert first["parts_ms"].keys() == {"crop", "network", "boxes", "rest"}
+    assert other["parts_ms"] is None
+    assert report["scene"]["size"] == [1280, 720]
+    assert report["decode_ms"] > 0
+    for words in ("siamrpnpp_lite", "opencv-mil", "targets/s", "GMAC/s"):
+        assert words in result.output
+    assert b"<svg" in (tmp_path / "benchmark.svg").read_bytes()
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_picture_without_parts_and_many_targets():
+    rows = [Row(Label("a", "graph", "cuda", 4), [[0.001, 0.002]])]
+    assert b"milliseconds" in draw(rows, "svg")
+
+
+def test_models_without_weights_get_random_ones(tmp_path):
+    tracker, made_up = open_tracker("siamrpn_alexnet_dw", "torch", "cpu", 1, tmp_path)
+    assert (made_up, tracker.runtime) == (True, "torch")
+    assert (tmp_path / "siamrpn_alexnet_dw.safetensors").is_file()
+
+
+def test_roof_is_measured_and_operations_are_counted():
+    assert search_gmac(zoo.load("siamrpn_alexnet_dw")) == pytest.approx(6.45, rel=0.01)
+    peak = peak_gmac("cpu")
+    assert peak.keys() == {"matrices", "convolution"}
+    assert min(peak.values()) > 1
+
+
+def test_memory_is_that_of_a_process_of_its_own(tmp_path):
+    ballast = np.ones((400, 1024, 1024), np.uint8)
+    memory = peak_memory("siamrpnpp_lite", "onnx", "cpu", 1, tmp_path, (320, 240))
+    assert 50 < memory.host < ballast.nbytes / 2**20
+    assert memory.device is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--targets", "1,x"],
+            "--targets 1,x: expected numbers from 1 to 4096 with commas",
+        ),
+        (["--targets", "5000"], "--targets 5000: expected numbers from 1 to 4096"),
+        (["--runtime", "onx"], "unknown runtime 'onx'; did you mean 'onnx'?"),
+        (["--against", "opncv"], "--against opncv; did you mean 'opencv'?"),
+        (["no_such_model"], "there is no model 'no_such_model'"),
+        (["--video", "absent.mp4"], "there is no file absent.mp4"),
+        (["--device", "cuda:77"], "cuda:77"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, sentence):
+    with pytest.raises(UserError, match="(?s)^[^\n]+$") as caught:
+        CliRunner().invoke(app, ["benchmark", *QUICK, *options], catch_exceptions=False)
+    assert sentence in str(caught.value)
+
+
+def test_out_that_is_a_file_is_refused_before_anything_is_timed(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match="is a file; give the name of a folder"):
+        CliRunner().invoke(app, ["benchmark", "--out", str(tmp_path / "taken")], catch_exceptions=False)
+
+
+def test_importing_it_needs_no_torch():
+    code = "import sys; sys.modules['torch'] = None; import siamtrack.benchmark.run, siamtrack.cli.benchmark"
+    subprocess.run([sys.executable, "-c", code], check=True)
