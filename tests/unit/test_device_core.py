@@ -1,10 +1,9 @@
 """The step on one device against the step over the host, on the CPU, where the graph's work runs without a graph."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
+from tests.conftest import wandering_square
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -15,9 +14,8 @@ from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
 from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import crop
-from tests.conftest import wandering_square
 
-FRAMES, BOXES = wandering_square(8)
+FRAMES, BOXES = wandering_square(6)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +45,14 @@ def follow(core, clips, boxes):
     "settings",
     [
         {},
-        {"longterm": LongTermConfig(low=0.97, high=0.999, search_sizes=(287, 319))},
+        {"longterm": LongTermConfig(low=0.805, high=0.812, search_sizes=(271, 287))},
         {"adaptive": AdaptiveConfig(share=0.01, search_size=287)},
     ],
     ids=["short-term", "long-term", "adaptive"],
 )
 def test_boxes_are_those_of_the_host(lite, settings):
     boxes = np.array([BOXES[0], [10, 200, 30, 38], [250, 20, 26, 22]])
-    host, device = (follow(core, [FRAMES] * 3, boxes) for core in cores(lite, **settings))
+    host, device = (follow(core, [FRAMES[:5]] * 3, boxes) for core in cores(lite, **settings))
     np.testing.assert_allclose(device[..., :4], host[..., :4], atol=1e-3)
     np.testing.assert_allclose(device[..., 4], host[..., 4], atol=1e-4)
     assert (device[..., 5] == host[..., 5]).all()
@@ -72,6 +70,8 @@ def test_masks_are_those_of_the_host():
     model = SiameseRPN(config).train()
     with torch.no_grad():  # statistics for the batch norms
         patch = torch.from_numpy(FRAMES[0][:143, :143].copy()).permute(2, 0, 1)[None].float()
+        for branch in model.rpn.loc:
+            branch.decode[3].weight *= 0.05  # boxes near the anchors
         model.search(patch.expand(2, -1, -1, -1), model.template(patch[..., :127, :127].expand(2, -1, -1, -1)))
     tracking = TrackingConfig(mask_threshold=0.5)
     host = TrackerCore(torch_runtime.TorchNetwork(model), config, tracking)
@@ -180,8 +180,7 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch):
     np.testing.assert_allclose(found[..., :4], expected[..., :4], atol=1e-3)
     assert sizes == [8, 4, 2, 2, 1]
     monkeypatch.setattr(core.network, "search", lambda *_: short(range(3), None, None))
-    with warnings.catch_warnings(), pytest.raises(UserError, match="too little free memory for one target"):
-        warnings.simplefilter("ignore")
+    with pytest.raises(UserError, match="too little free memory for one target"):
         follow(core, [FRAMES[:2]], BOXES[:1])
 
 

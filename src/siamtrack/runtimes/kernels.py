@@ -266,8 +266,8 @@ def _choose(
     score = 1 / (1 + tl.exp(tl.minimum(tl.maximum(logit, -80.0), 80.0)))
     score = tl.where(logit == logit, score, logit)  # not a number stays so
     change = _change(_padded(pw, ph) / _padded(last_w, last_h)) * _change((last_w / last_h) / (pw / ph))
-    rate = (score.to(tl.float64) * tl.exp((1 - change) * penalty_k).to(tl.float64)) * lr.to(tl.float64)
-    believed = score.to(tl.float64) >= low.to(tl.float64)
+    rate = (score.to(tl.float64) * tl.exp((1 - change) * penalty_k).to(tl.float64)) * lr
+    believed = score.to(tl.float64) >= low
     x = tl.where(believed, cx + px.to(tl.float64) / scale, tl.load(center + 2 * row))
     y = tl.where(believed, cy + py.to(tl.float64) / scale, tl.load(center + 2 * row + 1))
     new_w = tl.where(believed, w * (1 - rate) + pw.to(tl.float64) / scale * rate, w)
@@ -278,7 +278,7 @@ def _choose(
     new_w = tl.minimum(tl.maximum(new_w, tl.minimum(least_w, frame_w)), frame_w)
     new_h = tl.minimum(tl.maximum(new_h, tl.minimum(least_h, frame_h)), frame_h)
     if LONGTERM:
-        found = believed & ((missed == 0) | (score.to(tl.float64) > high.to(tl.float64)))
+        found = believed & ((missed == 0) | (score.to(tl.float64) > high))
         missed = tl.where(found, 0, missed + 1)
         tl.store(lost + row, missed)
     tl.store(center + 2 * row, x)
