@@ -95,13 +95,14 @@ def crop(
 
 @triton.jit
 def _depthwise(
-    x, weight, bias, y, rows, height, width, out_height, out_width, channels, x_cell8, y_cell8,
+    x, weight, bias, y, rows, height, width, out_height, out_width, channels8, x_cell8, y_cell8,
     STRIDE: tl.constexpr, PADDING: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.constexpr, PER_TARGET: tl.constexpr,
     ACTIVATION: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     target = tl.program_id(2).to(tl.int64)
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    channels = channels8 * 8
     known = channel < channels
     row, column = cell // out_width * STRIDE - PADDING, cell % out_width * STRIDE - PADDING
     x_cell, y_cell = x_cell8 * 8, y_cell8 * 8
@@ -140,7 +141,7 @@ def depthwise(
     grid = (triton.cdiv(out_height * out_width, block), triton.cdiv(channels, wide), count)
     _depthwise[grid](
         x, weight, bias if bias is not None else weight, y, rows if rows is not None else weight,
-        height, width, out_height, out_width, channels, x.stride(2) // 8, y.stride(2) // 8,
+        height, width, out_height, out_width, channels // 8, x.stride(2) // 8, y.stride(2) // 8,
         STRIDE=stride, PADDING=padding, DILATION=dilation, KERNEL=kernel, PER_TARGET=rows is not None,
         ACTIVATION=activation, BLOCK=block, CHANNELS=wide, num_warps=4,
     )  # fmt: skip
