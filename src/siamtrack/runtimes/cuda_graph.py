@@ -250,7 +250,7 @@ class DeviceCore:
     def _describe(self, rows: Tensor, owner: Tensor) -> None:
         """Fill the templates' rows."""
         size = self.model.template_size
-        with _exact():
+        with _exact(fastest=False):
             patches = ops.crop(self._frames.frames, owner, self._targets, rows, size, size, self.network.dtype)
             features = self.network.template(patches)
         if not self._features:
@@ -337,7 +337,7 @@ class DeviceCore:
     def _search(self, batch: "_Batch", rules: ops.Rules) -> None:
         """Do a step of a batch: from the frames to the table's new rows and the answers."""
         frames, targets = self._frames.frames, self._targets
-        with _exact():
+        with _exact(fastest=True):
             x = ops.crop(frames, batch.owner, targets, batch.rows, rules.output, rules.template, self.network.dtype)
             response, context = self.network.search(x, self._features, batch.rows)
             ops.choose(response, rules, targets, batch.rows, batch.owner, frames.sizes, batch.answers)
@@ -469,15 +469,15 @@ def _captured(run: Callable[[], None], pool: tuple[int, int]) -> Callable[[], No
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         run()
     replay: Callable[[], None] = graph.replay
     return replay
 
 
-def _exact() -> AbstractContextManager[None]:
-    """Return a block without TF32, in which cuDNN tries its algorithms and keeps the fastest."""
-    block: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+def _exact(fastest: bool) -> AbstractContextManager[None]:
+    """Return a block without TF32; with ``fastest`` cuDNN tries its algorithms on each new shape, which takes time."""
+    block: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=fastest, allow_tf32=False)
     return block
 
 
