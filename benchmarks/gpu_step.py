@@ -4,8 +4,8 @@ python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,m
     [--presets siamrpn_alexnet,...] [--sequences FOLDER] [--frames 200] [--targets 1,2,4,...,256]
 
 Networks but siamrpnpp_lite have random weights, whose batch norms have seen noise: enough to measure time. The
-reference "pysot" is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels computed in
-every frame, unfolded float32 network with gradients, decoding on the host, mask and polygon on the host.
+reference "pysot" is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels
+computed in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host.
 Results are written after each part; times in milliseconds.
 """
 

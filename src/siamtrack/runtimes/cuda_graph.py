@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -228,7 +228,7 @@ class DeviceCore:
                 done += len(part)
         event = None
         if cuda:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         shapes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         answers = _Answers(values, masks, order, shapes, event)
@@ -415,7 +415,7 @@ class _FrameBuffer:
         self._copied: list[torch.cuda.Event] = []
         if self._device.type == "cuda":
             self._staging = [torch.empty(count * capacity, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-            self._copied = [torch.cuda.Event() for _ in range(2)]
+            self._copied = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
 
     def put(self, frames: Sequence[Image]) -> tuple[NDArray[np.int32], bool]:
         """Bring the distinct frames to the device; return which is whose, and whether addresses changed.
@@ -460,9 +460,9 @@ def _table(rows: int, device: torch.device) -> ops.Targets:
     )
 
 
-def _captured(run: Callable[[], None], pool: tuple[int, int]) -> Callable[[], None]:
+def _captured(run: Callable[[], None], pool: Any) -> Callable[[], None]:
     """Return the replay of ``run`` as a CUDA graph. It runs a few times first, for nobody's row."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UPS):

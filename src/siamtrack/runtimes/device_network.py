@@ -1,6 +1,7 @@
 """A network rearranged for tracking on one device: folded, channels-last, branches that share an input joined."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -153,18 +154,17 @@ def _trunk(backbone: nn.Module, dtype: torch.dtype) -> _Trunk:
         case AlexNet():
             return _Trunk([_chain(stage, dtype) for stage in backbone.stages().values()], [-1])
         case EfficientNetLite0():
-            blocks = [[_inverted(block, dtype) for block in stage] for stage in backbone.blocks]
+            blocks = [[_inverted(block, dtype) for block in stage.children()] for stage in backbone.blocks]
             return _Trunk([_chain(backbone.stem, dtype), *blocks], backbone.taps)
         case MobileNetV2():
-            stages = list(backbone.stages().values())
-            return _Trunk([_chain(stages[0], dtype), *([_bottleneck(block, dtype) for block in stage]
-                                                       for stage in stages[1:])], backbone.taps)  # fmt: skip
+            stem, *stages = backbone.stages().values()
+            narrow = [[_bottleneck(block, dtype) for block in stage.children()] for stage in stages]
+            return _Trunk([_chain(stem, dtype), *narrow], backbone.taps)
         case ResNet():
-            stem = [_Convolution(backbone.conv1, ops.RELU, dtype)]
-            layers = [[_block(block, dtype) for block in stage]
-                      for number, stage in backbone.stages().items() if number]  # fmt: skip
-            layers[0] = [backbone.maxpool, *layers[0]]
-            return _Trunk([stem, *layers], backbone.taps)
+            _, *stages = backbone.stages().values()
+            layers = [[_block(block, dtype) for block in stage.children()] for stage in stages]
+            first = [_Convolution(backbone.conv1, ops.RELU, dtype)]
+            return _Trunk([first, [backbone.maxpool, *layers[0]], *layers[1:]], backbone.taps)
     raise UserError("models on a trunk of timm have no GPU graph; run them with --runtime torch")
 
 
@@ -207,6 +207,13 @@ def _block(block: nn.Module, dtype: torch.dtype) -> _Residual:
     return _Residual(convolutions, True, shortcut)
 
 
+def _layer(sequence: nn.Sequential, place: int) -> nn.Conv2d:
+    """Return a sequence's convolution at ``place``."""
+    layer = sequence[place]
+    assert isinstance(layer, nn.Conv2d)
+    return layer
+
+
 def _convolution(sequence: nn.Module, dtype: torch.dtype) -> _Convolution:
     """Return the one convolution of a sequence."""
     (step,) = _chain(sequence, dtype)
@@ -214,54 +221,74 @@ def _convolution(sequence: nn.Module, dtype: torch.dtype) -> _Convolution:
     return step
 
 
+class _Level(NamedTuple):
+    """A level of the depth-wise head: the branches' convolutions of each side, and the first 1x1 after correlation."""
+
+    template: list[list[_Convolution]]
+    search: list[list[_Convolution]]
+    weight: Tensor
+    """[2, C, C] of classification and regression."""
+    bias: Tensor
+    """[2 C]"""
+
+
 class _DepthwiseHead:
-    """Branches of classification, regression and, at the last level, of masks, joined at each level."""
+    """Branches of classification, regression and, at the last level, of masks, joined at each level.
+
+    The last 1x1 convolutions of all levels and their weighted sum are one product of matrices.
+    """
 
     def __init__(self, rpn: DepthwiseRPN, mask: CorrelationBranch | None, dtype: torch.dtype) -> None:
-        self.levels: list[tuple[list[list[_Convolution]], list[list[_Convolution]], Tensor, Tensor]] = []
-        pairs = [(cls, loc) for cls, loc in zip(rpn.cls, rpn.loc, strict=True)]
+        count = len(rpn.cls)
+        shares = [
+            [1 / count] * count if weights is None else weights.softmax(0).tolist()
+            for weights in (rpn.cls_weight, rpn.loc_weight)
+        ]
+        self.levels: list[_Level] = []
         finals, biases = [], []
-        for number, pair in enumerate(pairs):
-            branches = [*pair, mask] if mask and number == len(pairs) - 1 else list(pair)
-            hidden = [branch.decode[0] for branch in pair]
-            self.levels.append((
-                _joined([branch.template for branch in branches], dtype),
-                _joined([branch.search for branch in branches], dtype),
-                torch.stack([_filled(_filled(each.weight[:, :, 0, 0], 0), 1) for each in hidden]).to(dtype),
-                torch.cat([_filled(each.bias, 0) for each in hidden]).to(dtype),
-            ))  # fmt: skip
-            shares = [torch.full((len(pairs),), 1 / len(pairs)) if weights is None else weights.softmax(0).cpu()
-                      for weights in (rpn.cls_weight, rpn.loc_weight)]  # fmt: skip
-            last = [branch.decode[3] for branch in pair]
-            finals.append(torch.block_diag(*(_filled(layer.weight[:, :, 0, 0], 1) * float(share[number])
-                                             for layer, share in zip(last, shares, strict=True))))  # fmt: skip
-            biases.append(torch.cat([layer.bias * float(share[number])
-                                     for layer, share in zip(last, shares, strict=True)]))  # fmt: skip
+        for number in range(count):
+            masks = mask if number == count - 1 else None
+            joined = (rpn.cls[number], rpn.loc[number], masks)
+            branches = [branch for branch in joined if isinstance(branch, CorrelationBranch)]
+            first, last = ([_layer(branch.decode, place) for branch in branches[:2]] for place in (0, 3))
+            self.levels.append(
+                _Level(
+                    _joined([branch.template for branch in branches], dtype),
+                    _joined([branch.search for branch in branches], dtype),
+                    torch.stack([_filled(_filled(each.weight[:, :, 0, 0], 0), 1) for each in first]).to(dtype),
+                    torch.cat([_filled(_biases([each]), 0) for each in first]).to(dtype),
+                )
+            )
+            weights = [
+                _filled(each.weight[:, :, 0, 0], 1) * share[number] for each, share in zip(last, shares, strict=True)
+            ]
+            finals.append(torch.block_diag(*weights))  # type: ignore[no-untyped-call]
+            biases.append(
+                torch.cat([_biases([each]) * share[number] for each, share in zip(last, shares, strict=True)])
+            )
         self.final = _filled(torch.cat(finals, 1), 0)[None].to(dtype).contiguous()  # [1, 6 A, sum of widths]
-        self.bias = _filled(torch.stack(biases).sum(0), 0)  # stays float32
-        self.masks = mask.decode[0].in_channels if mask else 0
-        self.widths = [2 * hidden.shape[1] for _, _, hidden, _ in self.levels]
+        self.bias = _filled(torch.stack(biases).sum(0), 0)  # stays float32, as what it is added to
+        self.widths = [len(level.bias) for level in self.levels]
+        self.masks = _layer(mask.decode, 0).in_channels if mask else 0
 
     def template(self, levels: list[Tensor]) -> tuple[Tensor, ...]:
         """Return a level's kernels as [B, k k, C]."""
         kernels = []
-        for (paths, _, _, _), feature in zip(self.levels, levels, strict=True):
-            kernel = _walk(paths, feature)
+        for level, feature in zip(self.levels, levels, strict=True):
+            kernel = _walk(level.template, feature)
             kernels.append(kernel.permute(0, 2, 3, 1).flatten(1, 2).contiguous())
         return tuple(kernels)
 
     def search(self, levels: list[Tensor], kernels: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the response, and the masks' correlation (empty without)."""
         decoded, mask, start = None, None, 0
-        for (_, paths, weight, bias), feature, kernel, width in zip(
-            self.levels, levels, kernels, self.widths, strict=True
-        ):
-            correlation = ops.correlate(_walk(paths, feature), kernel, rows)
+        for level, feature, kernel, width in zip(self.levels, levels, kernels, self.widths, strict=True):
+            correlation = ops.correlate(_walk(level.search, feature), kernel, rows)
             if decoded is None:
                 batch, _, *size = correlation.shape
                 shape = (batch, *size, sum(self.widths))
                 decoded = torch.empty(shape, dtype=feature.dtype, device=feature.device).permute(0, 3, 1, 2)
-            ops.pointwise(correlation, weight, bias, decoded[:, start : start + width], activation=ops.RELU)
+            ops.pointwise(correlation, level.weight, level.bias, decoded[:, start : start + width], activation=ops.RELU)
             start += width
             mask = correlation[:, width : width + self.masks]
         assert decoded is not None
@@ -301,7 +328,7 @@ class _UpChannelHead:
         size = round((kernels[0].shape[2] / self.width) ** 0.5)
         batch, cells = len(features), features.shape[1] - size + 1
         responses = []
-        for part, kernel in zip(features.split(self.width, 3), kernels, strict=True):
+        for part, kernel in zip(features.chunk(2, 3), kernels, strict=True):
             windows = part.unfold(1, size, 1).unfold(2, size, 1).permute(0, 1, 2, 4, 5, 3)  # [B, m, m, k, k, C]
             windows = windows.reshape(batch, cells * cells, -1)
             responses.append(torch.bmm(windows, kernel[rows].transpose(1, 2)))
@@ -316,7 +343,7 @@ def _joined(paths: Sequence[nn.Module], dtype: torch.dtype) -> list[list[_Convol
                 for chain in chains]  # fmt: skip
     layers = [chain[0] for chain in chains]
     weights = [_filled(_filled(layer.weight, 0), 1) for layer in layers]
-    joined = nn.Conv2d(weights[0].shape[1], sum(len(weight) for weight in weights), layers[0].kernel_size)
+    joined = nn.Conv2d(weights[0].shape[1], sum(len(weight) for weight in weights), 3)
     joined.weight = nn.Parameter(torch.cat(weights), False)
     joined.bias = nn.Parameter(torch.cat([_filled(_biases([layer]), 0) for layer in layers]), False)
     return [[_Convolution(joined, ops.RELU, dtype)]]

@@ -213,7 +213,7 @@ def pointwise(
         kernels.pointwise(_rows(x), weight, bias, _rows(y), rest, groups, activation)
         return y
     whole = weight.reshape(groups * outputs, inputs, 1, 1)
-    y = convolution(x[:, : groups * inputs], whole, bias, 1, 0, 1, groups, residual, activation).to(dtype)
+    y = convolution(x[:, : groups * inputs], whole, bias.to(x.dtype), 1, 0, 1, groups, residual, activation).to(dtype)
     return y if out is None else out.copy_(y)
 
 

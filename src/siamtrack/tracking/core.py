@@ -33,8 +33,9 @@ class Step(NamedTuple):
     """[B] probability of foreground."""
     lost: NDArray[np.bool_]
     """[B] whether the target is lost."""
-    masks: list[NDArray[np.float32]] | None = None
-    """B times [H, W], the probability of each pixel to belong to the object; None from networks without masks."""
+    masks: list[NDArray[Any]] | None = None
+    """B times [H, W], the probability of each pixel to belong to the object, or whether it is above the threshold
+    (from a GPU's graph); None from networks without masks."""
 
 
 class Best(NamedTuple):
