@@ -14,12 +14,15 @@ from siamtrack.version import __version__
 
 if TYPE_CHECKING:
     from siamtrack.errors import UserError
+    from siamtrack.multi import MultiTracker, Target
     from siamtrack.tracker import Tracker
     from siamtrack.tracking.state import TrackResult
 
-__all__ = ["TrackResult", "Tracker", "UserError", "__version__"]
+__all__ = ["MultiTracker", "Target", "TrackResult", "Tracker", "UserError", "__version__"]
 
 _HOMES = {
+    "MultiTracker": "siamtrack.multi",
+    "Target": "siamtrack.multi",
     "Tracker": "siamtrack.tracker",
     "TrackResult": "siamtrack.tracking.state",
     "UserError": "siamtrack.errors",

@@ -16,8 +16,9 @@ from siamtrack.runtimes.load import Runtime, load_network
 from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.state import TrackResult, TrackState
+from siamtrack.video.frame import Moment, VideoFrame
 from siamtrack.video.image import Image
-from siamtrack.video.source import Moment, VideoFrame, VideoSource
+from siamtrack.video.source import VideoSource
 
 Box = Sequence[float] | NDArray[np.float64]
 
@@ -56,6 +57,7 @@ class Tracker:
     ) -> None:
         network, self.preset = load_network(model, device, runtime, threads)
         self.tracking = tracking_config(self.preset, tracking)
+        self.device = device
         self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()
@@ -79,7 +81,7 @@ class Tracker:
         Raises:
             UserError: the frame is no [H, W, 3] uint8 array, or the box is not in it.
         """
-        _check_frame(frame)
+        check_frame(frame)
         values = check_box(box, frame.shape[1], frame.shape[0])
         self._state = self._core.init([frame], values[None])
         self._frame_shape = frame.shape
@@ -92,7 +94,7 @@ class Tracker:
         """
         if self._state is None:
             raise UserError("update was called before init; call init(frame, box) with the first frame")
-        _check_frame(frame)
+        check_frame(frame)
         if frame.shape != self._frame_shape:
             now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
@@ -152,7 +154,12 @@ def _untimed(numbered: tuple[int, Image]) -> VideoFrame:
     return VideoFrame(index, None, image)
 
 
-def _check_frame(frame: object) -> None:
+def check_frame(frame: object) -> None:
+    """Check that ``frame`` is a [H, W, 3] uint8 array.
+
+    Raises:
+        UserError: it is not.
+    """
     if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
         given = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         raise UserError(f"the frame is {given}, expected a uint8 array of shape [height, width, 3] in BGR order")

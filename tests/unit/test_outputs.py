@@ -6,7 +6,7 @@ import pytest
 
 from siamtrack.annotate.table import TableWriter
 from siamtrack.errors import UserError
-from siamtrack.video.overlay import contact_sheet, draw_box, draw_mask
+from siamtrack.video.overlay import colour_of, contact_sheet, draw_box, draw_boxes, draw_mask
 from siamtrack.video.source import VideoSource
 from siamtrack.video.writer import VideoWriter
 
@@ -45,6 +45,23 @@ def test_rotated_rectangles_have_a_column_of_their_own(tmp_path):
     assert (tmp_path / "a.csv").read_text().splitlines()[2].endswith(",0.5,1.5 2.0 3.0 4.0 5.0 6.0 7.0 8.25")
 
 
+def test_ids_have_a_column_of_their_own(tmp_path):
+    for suffix in ("jsonl", "csv"):
+        writer = TableWriter(tmp_path / f"a.{suffix}", ids=True)
+        writer.write(0, 0.5, (1, 2, 3, 4), 0.5, id=7)
+        writer.close()
+    assert (tmp_path / "a.csv").read_text() == "frame,time,id,x,y,w,h,score\n0,0.5,7,1.0,2.0,3.0,4.0,0.5\n"
+    row = {"frame": 0, "time": 0.5, "id": 7, "x": 1.0, "y": 2.0, "w": 3.0, "h": 4.0, "score": 0.5}
+    assert json.loads((tmp_path / "a.jsonl").read_text()) == row
+
+
+def test_mot_challenge_counts_from_one(tmp_path):
+    writer = TableWriter(tmp_path / "a.txt", ids=True, lost=True)
+    writer.write(4, 0.5, (10.25, 0, 3, 4), 0.5, id=7)
+    writer.close()
+    assert (tmp_path / "a.txt").read_text() == "5,7,11.25,1.0,3.0,4.0,0.5,-1,-1,-1\n"
+
+
 def test_nothing_is_left_when_nothing_was_written(tmp_path):
     TableWriter(tmp_path / "a.csv").close()
     VideoWriter(tmp_path / "a.mp4", (32, 32), Fraction(25)).close()
@@ -52,7 +69,7 @@ def test_nothing_is_left_when_nothing_was_written(tmp_path):
 
 
 def test_wrong_suffixes_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"must end in .jsonl or .csv"):
+    with pytest.raises(UserError, match=r"must end in .jsonl, .csv or .txt"):
         TableWriter(tmp_path / "a.xml")
     with pytest.raises(UserError, match=r"must end in .mp4"):
         VideoWriter(tmp_path / "a.avi", (32, 32), Fraction(25))
@@ -92,6 +109,16 @@ def test_draw_box_leaves_the_frame_alone():
     assert drawn[30, 40].any()
     assert drawn[50, 40].any()
     assert not drawn[40, 40].any()
+
+
+def test_boxes_of_several_targets_have_their_colours():
+    image = np.zeros((100, 100, 3), np.uint8)
+    drawn = draw_boxes(image, [((10, 30, 20, 20), "", colour_of(1)), ((60, 30, 20, 20), "", colour_of(2))])
+    assert drawn[30, 20].tolist() == list(colour_of(1))
+    assert drawn[30, 70].tolist() == list(colour_of(2))
+    colours = np.array([colour_of(target) for target in range(8)])
+    apart = np.abs(colours[:, None] - colours[None]).sum(-1)[~np.eye(8, dtype=bool)]
+    assert apart.min() > 60
 
 
 def test_contact_sheet_lays_out_rows():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from siamtrack.errors import UserError
-from siamtrack.video.source import VideoSource, parse_moment
+from siamtrack.video.frame import parse_moment
+from siamtrack.video.source import VideoSource
 
 
 def test_video_gives_every_frame_with_its_time(clip, square):

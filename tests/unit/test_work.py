@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from siamtrack import workers
 from siamtrack.evaluate import running, work
 from siamtrack.evaluate.protocols import PROTOCOLS, Protocol, one_pass
 from siamtrack.evaluate.results import read_run, sequence_file, write_run
@@ -93,8 +94,8 @@ def test_the_objects_of_a_video_are_one_job(sequences, tmp_path, monkeypatch):
 
 
 def test_workers_share_the_cores(monkeypatch):
-    if not hasattr(work.os, "sched_getaffinity"):
+    if not hasattr(workers.os, "sched_getaffinity"):
         pytest.skip("this system does not pin processes")
-    monkeypatch.setattr(work.os, "sched_getaffinity", lambda pid: {0, 1, 4, 5, 6})
-    assert [work.share(2, number) for number in (0, 1)] == [[0, 1], [4, 5]]
-    assert [work.share(7, number) for number in (0, 5, 6)] == [[0], [0], [1]]
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda pid: {0, 1, 4, 5, 6})
+    assert [workers.share(2, number) for number in (0, 1)] == [[0, 1], [4, 5]]
+    assert [workers.share(7, number) for number in (0, 5, 6)] == [[0], [0], [1]]

@@ -1,6 +1,7 @@
-"""Boxes as JSON lines or CSV: frame, time in seconds, x, y, w, h, score."""
+"""Boxes as JSON lines, CSV, or the text files of MOT Challenge."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -11,25 +12,87 @@ from siamtrack.errors import UserError
 from siamtrack.files import partial, writable
 
 COLUMNS = ("frame", "time", "x", "y", "w", "h", "score")
+SUFFIXES = (".jsonl", ".csv", ".txt")
+
+
+class TableRows:
+    """Rows of boxes as text.
+
+    ``.jsonl`` and ``.csv`` have the columns frame, time in seconds, x, y, w, h, score, and further ones where asked;
+    frames and pixels count from 0. ``.txt`` is MOT Challenge's form: frame, id, x, y, w, h, score, -1, -1, -1, in which
+    frames, ids and pixels count from 1 (https://motchallenge.net/instructions).
+
+    Args:
+        suffix: one of these three.
+        ids: add a column ``id`` before x, the target's.
+        lost: add a column ``lost``, true or false (1 or 0 in CSV).
+        polygon: add a column ``polygon``: x1, y1 .. x4, y4 (in CSV in one field, separated by spaces).
+    """
+
+    def __init__(self, suffix: str, ids: bool = False, lost: bool = False, polygon: bool = False) -> None:
+        self._suffix = suffix.lower()
+        further = [name for name, wanted in (("lost", lost), ("polygon", polygon)) if wanted]
+        self._columns = (*COLUMNS[:2], *(["id"] if ids else []), *COLUMNS[2:], *further)
+
+    def head(self) -> str:
+        """Return what comes before the first row."""
+        return _line(self._columns) if self._suffix == ".csv" else ""
+
+    def row(
+        self,
+        frame: int,
+        time: float,
+        box: Sequence[float],
+        score: float,
+        lost: bool = False,
+        polygon: Sequence[float] | None = None,
+        id: int = 1,
+    ) -> str:
+        """Return a row as a line of text. Box: x, y, w, h in pixels of the frame, 0-based; time in seconds; score 0..1.
+
+        Without a polygon (the first frame's) the corners of the box stand in its column.
+        """
+        x, y, w, h = (round(float(value), 3) for value in box)
+        if self._suffix == ".txt":
+            return _line([frame + 1, id, round(x + 1, 3), round(y + 1, 3), w, h, round(score, 5), -1, -1, -1])
+        as_csv = self._suffix == ".csv"
+        row: dict[str, Any] = {"frame": frame, "time": round(time, 6), "id": id, "x": x, "y": y, "w": w, "h": h}
+        row |= {"score": round(score, 5), "lost": int(lost) if as_csv else lost}
+        if "polygon" in self._columns:
+            left, top, width, height = box
+            right, bottom = left + width, top + height
+            corners = polygon or (left, top, right, top, right, bottom, left, bottom)
+            numbers = [round(float(value), 3) for value in corners]
+            row["polygon"] = " ".join(map(str, numbers)) if as_csv else numbers
+        values = {name: row[name] for name in self._columns}
+        return _line(list(values.values())) if as_csv else json.dumps(values) + "\n"
+
+
+def check_suffix(path: Path) -> Path:
+    """Return ``path`` if boxes can be written to a file of that name.
+
+    Raises:
+        UserError: another suffix.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"boxes cannot be written to {path}: the name must end in .jsonl, .csv or .txt (MOT Challenge)")
+    return path
 
 
 class TableWriter:
-    """Writes a row a frame. There is no file before the first row; it has its name once the writer is closed.
+    """Writes a row a target and frame. There is no file before the first row; it has its name once it is closed.
 
     Args:
-        path: ends in ``.jsonl`` or ``.csv``.
-        lost: add a column ``lost``, true or false (1 or 0 in CSV).
-        polygon: add a column ``polygon``: x1, y1 .. x4, y4 (in CSV in one field, separated by spaces).
+        path: ends in ``.jsonl``, ``.csv`` or ``.txt``.
+        ids, lost, polygon: further columns; see :class:`TableRows`.
 
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
 
-    def __init__(self, path: Path, lost: bool = False, polygon: bool = False) -> None:
-        if path.suffix.lower() not in (".jsonl", ".csv"):
-            raise UserError(f"boxes cannot be written to {path}: the name must end in .jsonl or .csv")
-        self.path = writable(path)
-        self._columns = (*COLUMNS, *(["lost"] if lost else []), *(["polygon"] if polygon else []))
+    def __init__(self, path: Path, ids: bool = False, lost: bool = False, polygon: bool = False) -> None:
+        self.path = writable(check_suffix(path))
+        self._rows = TableRows(path.suffix, ids, lost, polygon)
         self._file: TextIO | None = None
 
     def write(
@@ -40,30 +103,17 @@ class TableWriter:
         score: float,
         lost: bool = False,
         polygon: Sequence[float] | None = None,
+        id: int = 1,
     ) -> None:
-        """Add a row. Box: x, y, w, h in pixels of the frame, 0-based; time in seconds; score 0..1.
-
-        Without a polygon (the first frame's) the corners of the box stand in its column.
+        """Add a row; see :meth:`TableRows.row`.
 
         Raises:
             OSError: the disk is full, or the file cannot be written any more.
         """
-        as_csv = self.path.suffix.lower() == ".csv"
-        row: list[Any] = [frame, round(time, 6), *(round(float(value), 3) for value in box), round(score, 5)]
-        if "lost" in self._columns:
-            row.append(int(lost) if as_csv else lost)
-        if "polygon" in self._columns:
-            x, y, w, h = box
-            corners = [round(float(value), 3) for value in polygon or (x, y, x + w, y, x + w, y + h, x, y + h)]
-            row.append(" ".join(map(str, corners)) if as_csv else corners)
         if self._file is None:
             self._file = partial(self.path).open("w", encoding="utf-8", newline="")
-            if as_csv:
-                csv.writer(self._file, lineterminator="\n").writerow(self._columns)
-        if as_csv:
-            csv.writer(self._file, lineterminator="\n").writerow(row)
-        else:
-            self._file.write(json.dumps(dict(zip(self._columns, row, strict=True))) + "\n")
+            self._file.write(self._rows.head())
+        self._file.write(self._rows.row(frame, time, box, score, lost, polygon, id))
 
     def close(self) -> None:
         """Complete the file; one that could not be written to its end is removed.
@@ -79,3 +129,9 @@ class TableWriter:
         finally:
             self._file = None
             partial(self.path).unlink(missing_ok=True)
+
+
+def _line(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()

@@ -11,7 +11,7 @@ from siamtrack.cli import options
 from siamtrack.cli.follow import follow, summary
 from siamtrack.errors import UserError
 from siamtrack.files import atomic, writable
-from siamtrack.tracker import Tracker
+from siamtrack.multi import MultiTracker, Target
 from siamtrack.video.image import Image
 from siamtrack.video.overlay import contact_sheet
 from siamtrack.video.source import VideoSource
@@ -41,7 +41,7 @@ def demo(
         if number % every == 0:
             shown.append(image)
 
-    followed = follow(Tracker(threads=threads), source, _BOX, table, film, collect)
+    followed = follow(MultiTracker(threads=threads), source, [Target(_BOX)], table, film, collect)
     with atomic(sheet) as temporary:
         cv2.imwrite(str(temporary), contact_sheet(shown, columns=4, width=480))
     print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)]))

@@ -1,7 +1,6 @@
 """``siamtrack eval``: run trackers on a data set and score them."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +26,7 @@ from siamtrack.evaluate.scores import Scores
 from siamtrack.files import writable, write_text
 from siamtrack.models.zoo import DEFAULT, sha256
 from siamtrack.version import __version__
+from siamtrack.workers import fair_share
 
 _GPU_BATCH = 16
 
@@ -93,7 +93,7 @@ def evaluate(
     if batch is None:
         batch = 1 if device == "cpu" else _GPU_BATCH
     tracking = options.tracking_values(settings)
-    each = threads if workers in (None, 1) and not cluster else threads or (1 if cluster else _fair(workers or 1))
+    each = threads if workers in (None, 1) and not cluster else threads or (1 if cluster else fair_share(workers or 1))
     recipes: dict[Path, work.TrackerRecipe] = {}
     facts: dict[Path, tuple[str, dict[str, Any]]] = {}
     for model in dict.fromkeys(trackers or [DEFAULT]):
@@ -136,11 +136,6 @@ def evaluate(
     if interrupted():
         print(f"stopped by Ctrl-C after {finished} of {len(data.sequences)} sequences; the same command goes on")
         raise typer.Exit(130)
-
-
-def _fair(workers: int) -> int:
-    """Return how many threads each worker may have."""
-    return max(1, len(work.share(workers, 0)) or (os.cpu_count() or 1) // workers)
 
 
 def _label(model: str) -> str:

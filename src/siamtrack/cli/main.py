@@ -16,6 +16,7 @@ from siamtrack.cli import (
     search,
     submit,
     track,
+    track_many,
     train,
     vot,
 )
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("track")(track.track)
+app.command("track-many")(track_many.track_many)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)

@@ -1,4 +1,4 @@
-"""``siamtrack track``: follow an object through a video and write its boxes."""
+"""``siamtrack track``: follow objects through a video and write their boxes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +9,26 @@ from siamtrack.boxes import parse_box
 from siamtrack.cli import options
 from siamtrack.cli.follow import follow, summary
 from siamtrack.errors import UserError
+from siamtrack.manifest import read_targets
 from siamtrack.models.zoo import DEFAULT
-from siamtrack.tracker import Tracker
-from siamtrack.video.source import VideoSource, parse_moment
+from siamtrack.multi import MultiTracker, Target, earliest
+from siamtrack.video.frame import parse_moment
+from siamtrack.video.source import VideoSource
 
 
 def track(
     source: Annotated[str, typer.Argument(help="Video file or URL, folder or glob of images, or number of a camera.")],
-    box: Annotated[str, typer.Option("--box", help="The object in the first frame: x,y,w,h in pixels.")],
+    box: Annotated[
+        list[str] | None,
+        typer.Option("--box", help="The object in the first frame: x,y,w,h in pixels; repeat for several."),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option("--boxes", help="File of objects, .csv, .json or .yaml: x, y, w, h, if need be start, end, id."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File for the boxes, .jsonl or .csv (default: SOURCE.boxes.jsonl here)."),
+        typer.Option("--out", help="File for the boxes: .jsonl, .csv, .txt for MOT (default: SOURCE.boxes.jsonl)."),
     ] = None,
     video: Annotated[
         Path | None,
@@ -31,26 +40,42 @@ def track(
         typer.Option("--start", help="First frame (120) or time (4.5s, 1:02); the box belongs to it."),
     ] = None,
     end: Annotated[str | None, typer.Option("--end", help="Frame or time before which to stop.")] = None,
+    drop_after: Annotated[
+        int | None,
+        typer.Option("--drop-after", min=1, help="Drop an object that was lost for so many frames on end."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Objects that go through the network together at most.")
+    ] = None,
     model: options.Model = DEFAULT,
     settings: options.Tracking = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,
 ) -> None:
-    """Follow the object in a box through a video.
+    """Follow objects in boxes through a video.
 
-    Writes a row a frame (frame, time in seconds, x, y, w, h, score) and an H.264 video with the box drawn.
-    Ctrl-C stops and keeps what was done.
+    Writes a row a frame and object (frame, time in seconds, x, y, w, h, score; with several objects also their id) and
+    an H.264 video with the boxes drawn. Ctrl-C stops and keeps what was done.
     """
-    corners = parse_box(box)
+    if bool(box) == bool(boxes):
+        raise UserError("say what to follow: give --box x,y,w,h once or more, or --boxes FILE, and not both")
+    targets = read_targets(boxes) if boxes else [Target(parse_box(text)) for text in box or []]
     first, last = (None if text is None else parse_moment(text) for text in (start, end))
     if no_video and video:
         raise UserError(f"--no-video and --video {video} contradict each other; give one of them")
-    tracker = Tracker(model, device=device, threads=threads, tracking=options.tracking_values(settings))
-    frames = VideoSource(source, first, last)
-    stem = _stem(frames.name)
+    tracker = MultiTracker(
+        model,
+        device=device,
+        threads=threads,
+        tracking=options.tracking_values(settings),
+        batch=batch,
+        drop_after=drop_after,
+    )
+    frames = VideoSource(source, earliest(targets) if first is None else first, last)
+    stem = stem_of(frames.name)
     table = out or Path(f"{stem}.boxes.jsonl")
     film = None if no_video else video or Path(f"{stem}.tracked.mp4")
-    followed = follow(tracker, frames, corners, table, film)
+    followed = follow(tracker, frames, targets, table, film)
     outputs = [("boxes", table), *([("video", film)] if film else [])]
     print(summary(frames, followed, outputs))
     if followed.interrupted:
@@ -59,7 +84,7 @@ def track(
         raise typer.Exit(2)
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
     """Return a name for output files: that of the source, without the suffix of a file and the signs of a glob."""
     path = Path(name)
     text = path.resolve().name if path.is_dir() else path.stem

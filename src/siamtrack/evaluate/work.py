@@ -1,20 +1,11 @@
-"""Evaluation as a queue of jobs: in this process, in worker processes, or on a Ray cluster.
+"""Evaluation as a queue of jobs.
 
-Results are written as jobs finish, by this process; jobs whose results are there are not done again. A job that
-fails, or whose worker dies, is reported, and the others go on.
+Results are written as jobs finish, by this process; jobs whose results are there are not done again.
 """
 
-import os
-import signal
-import socket
-import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +20,7 @@ from siamtrack.evaluate.results import SequenceResult, sequence_file, write_sequ
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.tracker import Tracker
-
-_POLL = 0.2  # seconds
+from siamtrack.workers import outcomes
 
 
 @dataclass(frozen=True)
@@ -76,6 +66,21 @@ class Job:
         if PROTOCOLS[self.protocol].run is running.multi_start:
             return sum(len(running.frames_from(each, anchor)) for each in self.sequences for anchor in each.anchors)
         return sum(map(len, self.sequences))
+
+    def perform(self, kept: dict[Path, FollowsOne], on_frame: Callable[[], None]) -> "Outcome":
+        """Do it with the tracker of its run in ``kept``, which is made if it is not there yet."""
+        if self.run not in kept:
+            kept[self.run] = self.make()
+        tracker, protocol = kept[self.run], PROTOCOLS[self.protocol]
+        if len(self.sequences) > 1 and not protocol.join and isinstance(tracker, Tracker):
+            done = one_pass_in_step(tracker.core, self.sequences, on_frame)
+            return [str(each) if isinstance(each, UserError) else each for each in done]
+        results = [protocol.run(tracker, sequence, on_frame, self.fps) for sequence in self.sequences]
+        return [*(protocol.join(results) if protocol.join else results)]
+
+    def failed(self, reason: str) -> "Outcome":
+        """Say of each sequence why there is no result."""
+        return [reason] * len(self.sequences)
 
 
 class Failure(NamedTuple):
@@ -140,7 +145,7 @@ def execute(
 
     Args:
         jobs: in the order in which they are begun.
-        workers: how many at a time. 1: in this process. None: 1, on a cluster as many as it has room for.
+        workers: how many at a time, see :func:`siamtrack.workers.outcomes`.
         cluster: address of a Ray cluster, whose machines have siamtrack and the data at the same places.
         resources: CPUs and GPUs that a worker takes of the cluster, as ``{"CPU": 1, "GPU": 0}``.
         trackers: of the runs, where they are made already; for work in this process.
@@ -153,235 +158,15 @@ def execute(
     Raises:
         UserError: a result cannot be written, or there is no such cluster.
     """
-    queue = deque(jobs)
-    if cluster:
-        outcomes = _on_cluster(queue, cluster, workers, dict(resources or {}), on_frames, stopped)
-    elif workers and workers > 1:
-        outcomes = _in_processes(queue, workers, on_frames, stopped)
-    else:
-        outcomes = _here(queue, dict(trackers or {}), on_frames, stopped)
     failures = []
-    with closing(outcomes):
-        for job, outcome in outcomes:
+    done = outcomes(jobs, workers, cluster, resources, trackers, on_frames, stopped)
+    with closing(done):
+        for job, outcome in done:
+            if cluster:
+                on_frames(job.frames)
             for sequence, result in zip(job.sequences, outcome, strict=True):
                 if isinstance(result, str):
                     failures.append(Failure(job.run, sequence.name, result))
                 else:
                     write_sequence(job.run, sequence.name, result)
     return failures
-
-
-def perform(job: Job, trackers: dict[Path, FollowsOne], on_frame: Callable[[], None]) -> Outcome:
-    """Do a job with the tracker of its run in ``trackers``, which is made if it is not there yet."""
-    try:
-        if job.run not in trackers:
-            trackers[job.run] = job.make()
-        tracker, protocol = trackers[job.run], PROTOCOLS[job.protocol]
-        if len(job.sequences) > 1 and not protocol.join and isinstance(tracker, Tracker):
-            done = one_pass_in_step(tracker.core, job.sequences, on_frame)
-            return [str(each) if isinstance(each, UserError) else each for each in done]
-        results = [protocol.run(tracker, sequence, on_frame, job.fps) for sequence in job.sequences]
-        return [*(protocol.join(results) if protocol.join else results)]
-    except UserError as error:
-        reason = str(error)
-    except Exception as error:  # a defect, of siamtrack or of what it calls; the other sequences may be well
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-    return [reason] * len(job.sequences)
-
-
-Outcomes = Generator[tuple[Job, Outcome]]
-
-
-def _here(
-    queue: deque[Job],
-    trackers: dict[Path, FollowsOne],
-    on_frames: Callable[[int], None],
-    stopped: Callable[[], bool],
-) -> Outcomes:
-
-    def on_frame() -> None:
-        on_frames(1)
-        if stopped():
-            raise KeyboardInterrupt
-
-    for job in queue:
-        try:
-            yield job, perform(job, trackers, on_frame)
-        except KeyboardInterrupt:
-            return
-
-
-@contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes started in this block never hear Ctrl-C, which a terminal sends to all: this one tells them to stop.
-
-    It hears a Ctrl-C of the meantime afterwards.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-class _Worker:
-    """A process that does jobs, on a share of the cores."""
-
-    def __init__(self, cores: list[int]) -> None:
-        context = get_context("spawn")
-        self.cores = cores
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, cores), daemon=True)
-        with deaf_children():
-            self._process.start()
-        theirs.close()
-
-    def begin(self, job: Job) -> None:
-        with suppress(OSError):  # it has died, which the other end of the pipe tells
-            self.pipe.send(job)
-
-    def end(self) -> str:
-        """Make sure that the process ends, and return how it did."""
-        self.pipe.close()  # on which an idle one ends by itself
-        self._process.join(_POLL)
-        self._process.kill()
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-
-
-def _serve(pipe: Connection, cores: list[int]) -> None:
-    """Do the jobs that come through ``pipe``: answers are numbers of frames that are done, and outcomes."""
-    if cores:
-        os.sched_setaffinity(0, cores)
-    trackers: dict[Path, FollowsOne] = {}
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the process that wanted the work has gone
-        while True:
-            job = pipe.recv()
-            told = _Told(pipe.send)
-            outcome = perform(job, trackers, told.one)
-            told.rest()
-            pipe.send(outcome)
-
-
-class _Told:
-    """Tells of frames a few times a second."""
-
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell, self._count, self._last = tell, 0, time.monotonic()
-
-    def one(self) -> None:
-        """Count a frame."""
-        self._count += 1
-        if time.monotonic() - self._last > _POLL:
-            self.rest()
-
-    def rest(self) -> None:
-        """Tell now."""
-        self._tell(self._count)
-        self._count, self._last = 0, time.monotonic()
-
-
-def share(workers: int, number: int) -> list[int]:
-    """Return the cores of a worker, as many for each as there are; empty where processes cannot be pinned."""
-    if not hasattr(os, "sched_setaffinity"):
-        return []
-    cores = sorted(os.sched_getaffinity(0))
-    size = len(cores) // workers
-    return cores[number * size : (number + 1) * size] if size else [cores[number % len(cores)]]
-
-
-def _in_processes(
-    queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
-) -> Outcomes:
-    idle = [_Worker(share(workers, number)) for number in range(min(workers, len(queue)))]
-    busy: dict[Any, tuple[_Worker, Job]] = {}  # by the pipe
-    try:
-        while queue or busy:
-            while idle and queue:
-                job, worker = queue.popleft(), idle.pop()
-                busy[worker.pipe] = worker, job
-                worker.begin(job)
-            for pipe in wait(list(busy), _POLL):
-                worker, job = busy[pipe]
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    del busy[pipe]
-                    message = [f"its worker {worker.end()}"] * len(job.sequences)
-                    if queue:
-                        idle.append(_Worker(worker.cores))
-                else:
-                    if isinstance(message, int):
-                        on_frames(message)
-                        continue
-                    idle.append(busy.pop(pipe)[0])
-                yield job, message
-            if stopped():
-                return
-    finally:
-        for worker in [*idle, *(worker for worker, _ in busy.values())]:
-            worker.end()
-
-
-def _on_cluster(
-    queue: deque[Job],
-    address: str,
-    workers: int | None,
-    resources: dict[str, float],
-    on_frames: Callable[[int], None],
-    stopped: Callable[[], bool],
-) -> Outcomes:
-    try:
-        import ray
-    except ImportError:
-        raise UserError("a cluster needs Ray; pip install 'siamtrack[cluster]' on each machine") from None
-    try:
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if host:  # where nobody answers, Ray itself would wait for minutes
-            socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"there is no Ray cluster at {address!r} ({reason})") from None
-    try:
-        needs = {kind: count for kind, count in {"CPU": 1.0, **resources}.items() if count}
-        hire = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(_ClusterWorker)
-        idle: list[Any] = []
-        busy: dict[Any, tuple[Any, Job]] = {}  # by the answer that is waited for
-        while queue or busy:
-            have = ray.cluster_resources()  # machines come and go
-            room = min(int(have.get(kind, 0) // count) for kind, count in needs.items())
-            if not room and not busy:
-                raise UserError(f"the cluster at {address!r} has no room for a worker that needs {needs}")
-            while len(idle) + len(busy) < min(workers or room, room, len(queue) + len(busy)):
-                idle.append(hire.remote())
-            while idle and queue:
-                job, worker = queue.popleft(), idle.pop()
-                busy[worker.perform.remote(job)] = worker, job
-            done, _ = ray.wait(list(busy), timeout=_POLL)
-            for answer in done:
-                worker, job = busy.pop(answer)
-                try:
-                    outcome = ray.get(answer)
-                    idle.append(worker)
-                except ray.exceptions.RayActorError:
-                    outcome = ["its worker on the cluster died"] * len(job.sequences)
-                on_frames(job.frames)
-                yield job, outcome
-            if stopped():
-                return
-    finally:
-        ray.shutdown()
-
-
-class _ClusterWorker:
-    """An actor that does jobs."""
-
-    def __init__(self) -> None:
-        self._trackers: dict[Path, FollowsOne] = {}
-
-    def perform(self, job: Job) -> Outcome:
-        """Do a job."""
-        return perform(job, self._trackers, lambda: None)

@@ -10,7 +10,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from siamtrack.errors import UserError
-from siamtrack.evaluate.work import deaf_children
+from siamtrack.workers import deaf_children
 
 Stop = Callable[[], bool]
 """Whether to stop; asked after each sequence."""

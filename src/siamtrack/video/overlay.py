@@ -1,6 +1,7 @@
 """Drawing: a box with a caption on a frame, a contact sheet of frames."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from colorsys import hsv_to_rgb
 
 import cv2
 import numpy as np
@@ -13,28 +14,46 @@ GREY = (160, 160, 160)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_box(image: Image, box: ArrayLike, caption: str = "", colour: tuple[int, int, int] = GREEN) -> Image:
+Colour = tuple[int, int, int]
+
+
+def colour_of(target: int) -> Colour:
+    """Return a bright colour, B, G, R, that tells a target from others; neighbouring numbers differ most."""
+    red, green, blue = hsv_to_rgb(target * 0.618034 % 1, 0.75, 0.95)  # steps of the golden ratio never come back
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw_box(image: Image, box: ArrayLike, caption: str = "", colour: Colour = GREEN) -> Image:
     """Return a copy of ``image`` with ``box`` drawn on it.
 
     Shapes: image [H, W, 3] uint8 BGR; box [4] as x, y, w, h in pixels; result like image.
     """
+    return draw_boxes(image, [(box, caption, colour)])
+
+
+def draw_boxes(image: Image, boxes: Iterable[tuple[ArrayLike, str, Colour]]) -> Image:
+    """Return a copy of ``image`` with boxes drawn on it, each with its caption and colour.
+
+    Shapes: image [H, W, 3] uint8 BGR; each box [4] as x, y, w, h in pixels; result like image.
+    """
     drawn = image.copy()
-    x, y, w, h = np.asarray(box, float)
     unit = max(1, round(min(image.shape[:2]) / 360))  # line width that suits the frame's size
-    corner = (round(x), round(y))
-    cv2.rectangle(drawn, corner, (round(x + w), round(y + h)), colour, 2 * unit, cv2.LINE_AA)
-    if caption:
-        scale = 0.45 * unit
-        (width, height), _ = cv2.getTextSize(caption, _FONT, scale, unit)
-        left = int(np.clip(corner[0], 0, max(0, image.shape[1] - width - 6 * unit)))
-        bottom = int(np.clip(corner[1] - 2 * unit, height + 6 * unit, image.shape[0]))
-        cv2.rectangle(drawn, (left, bottom - height - 6 * unit), (left + width + 6 * unit, bottom), colour, -1)
-        place = (left + 3 * unit, bottom - 3 * unit)
-        cv2.putText(drawn, caption, place, _FONT, scale, (0, 0, 0), unit, cv2.LINE_AA)
+    for box, caption, colour in boxes:
+        x, y, w, h = np.asarray(box, float)
+        corner = (round(x), round(y))
+        cv2.rectangle(drawn, corner, (round(x + w), round(y + h)), colour, 2 * unit, cv2.LINE_AA)
+        if caption:
+            scale = 0.45 * unit
+            (width, height), _ = cv2.getTextSize(caption, _FONT, scale, unit)
+            left = int(np.clip(corner[0], 0, max(0, image.shape[1] - width - 6 * unit)))
+            bottom = int(np.clip(corner[1] - 2 * unit, height + 6 * unit, image.shape[0]))
+            cv2.rectangle(drawn, (left, bottom - height - 6 * unit), (left + width + 6 * unit, bottom), colour, -1)
+            place = (left + 3 * unit, bottom - 3 * unit)
+            cv2.putText(drawn, caption, place, _FONT, scale, (0, 0, 0), unit, cv2.LINE_AA)
     return drawn
 
 
-def draw_mask(image: Image, mask: NDArray[np.bool_], colour: tuple[int, int, int] = GREEN) -> Image:
+def draw_mask(image: Image, mask: NDArray[np.bool_], colour: Colour = GREEN) -> Image:
     """Return a copy of ``image`` with the mask's pixels tinted. Shapes: image [H, W, 3] uint8 BGR; mask [H, W]."""
     drawn = image.copy()
     drawn[mask] = (drawn[mask] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)

@@ -1,0 +1,232 @@
+"""Many videos, each with its targets: what is left to do, and doing it in step, in processes or on a cluster."""
+
+import hashlib
+import json
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from siamtrack.annotate.table import TableRows, check_suffix
+from siamtrack.errors import UserError
+from siamtrack.files import writable, write_text
+from siamtrack.manifest import VideoRow, read_rows
+from siamtrack.models import zoo
+from siamtrack.multi import Frames, MultiTracker, Target, earliest, numbered
+from siamtrack.tracking.state import TrackResult
+from siamtrack.version import __version__
+from siamtrack.video.frame import VideoFrame
+from siamtrack.video.source import VideoSource
+from siamtrack.workers import outcomes
+
+LEDGER = "track-many.jsonl"
+"""File in the folder for results that tells which are finished, and what they were made of."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the trackers of all videos have in common."""
+
+    model: str = zoo.DEFAULT
+    device: str = "cpu"
+    threads: int | None = None
+    tracking: Mapping[str, Any] = field(default_factory=dict)
+    drop_after: int | None = None
+
+    def tracker(self) -> MultiTracker:
+        """Return a new tracker.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        return MultiTracker(
+            self.model,
+            device=self.device,
+            threads=self.threads,
+            tracking=self.tracking,
+            drop_after=self.drop_after,
+        )
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video of a manifest."""
+
+    source: str
+    targets: tuple[Target, ...]
+    out: Path
+    """File for the boxes."""
+
+    def digest(self, settings: Settings) -> str:
+        """Return what tells these results from those of another video, other targets or another tracker."""
+        source, model = Path(self.source), Path(settings.model)
+        stamp = (source.stat().st_size, source.stat().st_mtime_ns) if source.is_file() else None
+        weights = zoo.sha256(model) if model.suffix and model.is_file() else settings.model
+        made_of: list[Any] = [self.source, stamp, [asdict(each) for each in self.targets], weights, __version__]
+        made_of += [dict(settings.tracking), settings.drop_after]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Outcome:
+    """What became of a video."""
+
+    table: str = ""
+    """The boxes, as text of a file."""
+    frames: int = 0
+    problem: str | None = None
+    """What went wrong; what came before it is in the table."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Videos that are followed together, a frame of each at a time."""
+
+    settings: Settings
+    videos: tuple[Video, ...]
+
+    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> list[Outcome]:
+        """Follow the targets of all videos; what is wrong with one does not stop the others."""
+        if "tracker" not in kept:
+            kept["tracker"] = self.settings.tracker()
+        tracker: MultiTracker = kept["tracker"]
+        done = [Outcome() for _ in self.videos]
+        rows: dict[Hashable, TableRows] = {}
+        sources: dict[Hashable, VideoSource] = {}
+        streams: dict[Hashable, Frames] = {}
+        try:
+            for number, video in enumerate(self.videos):
+                try:
+                    sources[number] = VideoSource(video.source, earliest(video.targets))
+                except (UserError, OSError) as error:
+                    done[number].problem = str(error)
+                    continue
+                streams[number] = sources[number], numbered(video.targets)
+                ids = len(video.targets) > 1 or video.targets[0].id is not None
+                longterm, masks = tracker.tracking.longterm is not None, tracker.preset.model.mask
+                rows[number] = TableRows(video.out.suffix, ids, longterm, masks)
+            tables: dict[Hashable, list[str]] = {place: [each.head()] for place, each in rows.items()}
+            for place, frame, results in tracker.in_step(streams):
+                assert isinstance(place, int)
+                if isinstance(frame, UserError):
+                    done[place].problem = str(frame)
+                    continue
+                tables[place] += [_row(rows[place], frame, each, result) for each, result in results.items()]
+                done[place].frames += 1
+                on_frame()
+        finally:
+            for source in sources.values():
+                source.close()
+        for number, outcome in enumerate(done):
+            outcome.table = "".join(tables.get(number, []))
+            outcome.problem = outcome.problem or (sources[number].problem if number in sources else None)
+        return done
+
+    def failed(self, reason: str) -> list[Outcome]:
+        """Say of each video why there is nothing."""
+        return [Outcome(problem=reason) for _ in self.videos]
+
+
+def read_manifest(path: Path, out: Path, suffix: str = ".jsonl") -> list[Video]:
+    """Return the videos of a manifest, whose rows are those of :class:`~siamtrack.manifest.VideoRow`.
+
+    Rows of one video and one file for the boxes belong together.
+
+    Args:
+        path: the manifest.
+        out: folder for the boxes.
+        suffix: of the files whose names the manifest does not tell.
+
+    Raises:
+        UserError: it cannot be read, a row cannot be used, or two videos would be written to one file.
+    """
+    found: dict[Path, tuple[str, list[Target]]] = {}
+    for row in read_rows(path, VideoRow):
+        local = "://" not in row.video
+        source = str(path.absolute().parent / row.video) if local else row.video
+        file = out / check_suffix(row.out or Path(f"{Path(row.video).stem or 'video'}.boxes{suffix}"))
+        before, targets = found.setdefault(file, (source, []))
+        if before != source:
+            raise UserError(f"{path}: {before} and {source} would both be written to {file}; give each its 'out'")
+        targets.append(row.target())
+    for source, targets in found.values():
+        try:
+            numbered(targets)
+        except UserError as error:
+            raise UserError(f"{path}: {source}: {error}") from None
+    return [Video(source, tuple(targets), file) for file, (source, targets) in found.items()]
+
+
+def unfinished(videos: Iterable[Video], settings: Settings, out: Path) -> list[Video]:
+    """Return the videos whose boxes are missing in ``out``, or were made of something else than now.
+
+    Large files come first, so that workers end together, and videos that go in step are about as long.
+    """
+    made = {}
+    if (out / LEDGER).is_file():
+        for line in (out / LEDGER).read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                made[entry["out"]] = entry["digest"]
+            except (ValueError, KeyError, TypeError):  # cut short when the machine went down
+                continue
+    left = [
+        video for video in videos if not video.out.is_file() or made.get(_name(video, out)) != video.digest(settings)
+    ]
+    return sorted(left, key=lambda video: -Path(video.source).stat().st_size if Path(video.source).is_file() else 0)
+
+
+def execute(
+    videos: list[Video],
+    settings: Settings,
+    out: Path,
+    together: int = 1,
+    workers: int | None = None,
+    cluster: str | None = None,
+    on_video: Callable[[Outcome], None] = lambda outcome: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[tuple[Video, str]]:
+    """Follow the targets of ``videos`` and write their boxes as each is finished; return what went wrong with which.
+
+    Of a video that breaks the boxes before that are written, and it counts as unfinished.
+
+    Args:
+        videos: in the order in which they are begun.
+        settings: of the trackers.
+        out: folder for the ledger.
+        together: how many videos a tracker follows in step.
+        workers: see :func:`siamtrack.workers.outcomes`.
+        cluster: likewise.
+        on_video: is told of each that ended.
+        stopped: asked often; once true, work ends and unfinished videos are dropped.
+
+    Raises:
+        UserError: a file cannot be written, or there is no such cluster.
+    """
+    jobs = [Job(settings, tuple(videos[first : first + together])) for first in range(0, len(videos), together)]
+    needs = {"CPU": settings.threads or 1, "GPU": 0 if settings.device == "cpu" else 1}
+    failures = []
+    done = outcomes(jobs, workers, cluster, needs, None, lambda count: None, stopped)
+    with closing(done), (out / LEDGER).open("a", encoding="utf-8") as ledger:
+        for job, ended in done:
+            for video, outcome in zip(job.videos, ended, strict=True):
+                if outcome.frames:
+                    write_text(writable(video.out), outcome.table)
+                if outcome.problem:
+                    failures.append((video, outcome.problem))
+                else:
+                    ledger.write(json.dumps({"out": _name(video, out), "digest": video.digest(settings)}) + "\n")
+                    ledger.flush()
+                on_video(outcome)
+    return failures
+
+
+def _name(video: Video, out: Path) -> str:
+    return video.out.relative_to(out).as_posix() if video.out.is_relative_to(out) else str(video.out)
+
+
+def _row(rows: TableRows, frame: VideoFrame, target: int, result: TrackResult) -> str:
+    polygon = None if result.polygon is None else result.polygon.ravel().tolist()
+    box = result.box.tolist()
+    return rows.row(frame.index, frame.time or 0.0, box, result.score, result.lost, polygon, target)

@@ -1,0 +1,290 @@
+"""A queue of jobs: in this process, in worker processes, or on a Ray cluster.
+
+A job that fails, or whose worker dies, is reported, and the others go on.
+"""
+
+import os
+import signal
+import socket
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from siamtrack.errors import UserError
+
+_POLL = 0.2  # seconds
+
+
+class Job(Protocol):
+    """A piece of work; can be pickled, and its outcome too."""
+
+    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Any:
+        """Do it and return the outcome.
+
+        Args:
+            kept: what earlier jobs of the same worker left for later ones, such as a network that is loaded.
+            on_frame: is called after each frame; may raise to stop the work.
+
+        Raises:
+            UserError: it cannot be done.
+        """
+        ...
+
+    def failed(self, reason: str) -> Any:
+        """Return the outcome of a job that failed."""
+        ...
+
+
+Outcomes = Generator[tuple[Any, Any]]
+"""Each job that ended, with its outcome."""
+
+
+def outcomes(
+    jobs: Iterable[Job],
+    workers: int | None = None,
+    cluster: str | None = None,
+    resources: Mapping[str, float] | None = None,
+    kept: Mapping[Any, Any] | None = None,
+    on_frames: Callable[[int], None] = lambda count: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Outcomes:
+    """Do ``jobs``; yield each as it ends, with its outcome. Close it to end the workers.
+
+    Args:
+        jobs: in the order in which they are begun.
+        workers: how many at a time. 1: in this process. None: 1, on a cluster as many as it has room for.
+        cluster: address of a Ray cluster, whose machines have siamtrack and the data at the same places.
+        resources: CPUs and GPUs that a worker takes of the cluster, as ``{"CPU": 1, "GPU": 0}``.
+        kept: what the first job finds; for work in this process.
+        on_frames: is told how many more frames are done; not by a cluster.
+        stopped: asked often; once true, work ends and unfinished jobs are dropped.
+
+    Raises:
+        UserError: there is no such cluster.
+    """
+    queue = deque(jobs)
+    if cluster:
+        return _on_cluster(queue, cluster, workers, dict(resources or {}), stopped)
+    if workers and workers > 1:
+        return _in_processes(queue, workers, on_frames, stopped)
+    return _here(queue, dict(kept or {}), on_frames, stopped)
+
+
+def _attempt(job: Job, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Any:
+    try:
+        return job.perform(kept, on_frame)
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:  # a defect, of siamtrack or of what it calls; the other jobs may be well
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+    return job.failed(reason)
+
+
+def _here(
+    queue: deque[Job],
+    kept: dict[Any, Any],
+    on_frames: Callable[[int], None],
+    stopped: Callable[[], bool],
+) -> Outcomes:
+
+    def on_frame() -> None:
+        on_frames(1)
+        if stopped():
+            raise KeyboardInterrupt
+
+    for job in queue:
+        try:
+            yield job, _attempt(job, kept, on_frame)
+        except KeyboardInterrupt:
+            return
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes started in this block never hear Ctrl-C, which a terminal sends to all: this one tells them to stop.
+
+    It hears a Ctrl-C of the meantime afterwards.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+class _Worker:
+    """A process that does jobs, on a share of the cores."""
+
+    def __init__(self, cores: list[int]) -> None:
+        context = get_context("spawn")
+        self.cores = cores
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, cores), daemon=True)
+        with deaf_children():
+            self._process.start()
+        theirs.close()
+
+    def begin(self, job: Job) -> None:
+        with suppress(OSError):  # it has died, which the other end of the pipe tells
+            self.pipe.send(job)
+
+    def end(self) -> str:
+        """Make sure that the process ends, and return how it did."""
+        self.pipe.close()  # on which an idle one ends by itself
+        self._process.join(_POLL)
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode or 0
+        return f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+
+
+def _serve(pipe: Connection, cores: list[int]) -> None:
+    """Do the jobs that come through ``pipe``: answers are numbers of frames that are done, and outcomes."""
+    if cores:
+        os.sched_setaffinity(0, cores)
+    kept: dict[Any, Any] = {}
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the process that wanted the work has gone
+        while True:
+            job = pipe.recv()
+            told = _Told(lambda count: pipe.send(_Frames(count)))
+            outcome = _attempt(job, kept, told.one)
+            told.rest()
+            pipe.send(outcome)
+
+
+class _Frames(NamedTuple):
+    """A message of a worker: so many more frames are done."""
+
+    done: int
+
+
+class _Told:
+    """Tells of frames a few times a second."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell, self._count, self._last = tell, 0, time.monotonic()
+
+    def one(self) -> None:
+        """Count a frame."""
+        self._count += 1
+        if time.monotonic() - self._last > _POLL:
+            self.rest()
+
+    def rest(self) -> None:
+        """Tell now."""
+        self._tell(self._count)
+        self._count, self._last = 0, time.monotonic()
+
+
+def share(workers: int, number: int) -> list[int]:
+    """Return the cores of a worker, as many for each as there are; empty where processes cannot be pinned."""
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    size = len(cores) // workers
+    return cores[number * size : (number + 1) * size] if size else [cores[number % len(cores)]]
+
+
+def fair_share(workers: int) -> int:
+    """Return how many threads each worker may have."""
+    return max(1, len(share(workers, 0)) or (os.cpu_count() or 1) // workers)
+
+
+def _in_processes(
+    queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
+) -> Outcomes:
+    idle = [_Worker(share(workers, number)) for number in range(min(workers, len(queue)))]
+    busy: dict[Any, tuple[_Worker, Job]] = {}  # by the pipe
+    try:
+        while queue or busy:
+            while idle and queue:
+                job, worker = queue.popleft(), idle.pop()
+                busy[worker.pipe] = worker, job
+                worker.begin(job)
+            for pipe in wait(list(busy), _POLL):
+                worker, job = busy[pipe]
+                try:
+                    message = worker.pipe.recv()
+                except (EOFError, OSError):
+                    del busy[pipe]
+                    message = job.failed(f"its worker {worker.end()}")
+                    if queue:
+                        idle.append(_Worker(worker.cores))
+                else:
+                    if isinstance(message, _Frames):
+                        on_frames(message.done)
+                        continue
+                    idle.append(busy.pop(pipe)[0])
+                yield job, message
+            if stopped():
+                return
+    finally:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+            worker.end()
+
+
+def _on_cluster(
+    queue: deque[Job],
+    address: str,
+    workers: int | None,
+    resources: dict[str, float],
+    stopped: Callable[[], bool],
+) -> Outcomes:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("a cluster needs Ray; pip install 'siamtrack[cluster]' on each machine") from None
+    try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if host:  # where nobody answers, Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"there is no Ray cluster at {address!r} ({reason})") from None
+    try:
+        needs = {kind: count for kind, count in {"CPU": 1.0, **resources}.items() if count}
+        hire = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(_ClusterWorker)
+        idle: list[Any] = []
+        busy: dict[Any, tuple[Any, Job]] = {}  # by the answer that is waited for
+        while queue or busy:
+            have = ray.cluster_resources()  # machines come and go
+            room = min(int(have.get(kind, 0) // count) for kind, count in needs.items())
+            if not room and not busy:
+                raise UserError(f"the cluster at {address!r} has no room for a worker that needs {needs}")
+            while len(idle) + len(busy) < min(workers or room, room, len(queue) + len(busy)):
+                idle.append(hire.remote())
+            while idle and queue:
+                job, worker = queue.popleft(), idle.pop()
+                busy[worker.perform.remote(job)] = worker, job
+            done, _ = ray.wait(list(busy), timeout=_POLL)
+            for answer in done:
+                worker, job = busy.pop(answer)
+                try:
+                    outcome = ray.get(answer)
+                    idle.append(worker)
+                except ray.exceptions.RayActorError:
+                    outcome = job.failed("its worker on the cluster died")
+                yield job, outcome
+            if stopped():
+                return
+    finally:
+        ray.shutdown()
+
+
+class _ClusterWorker:
+    """An actor that does jobs."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def perform(self, job: Job) -> Any:
+        """Do a job."""
+        return _attempt(job, self._kept, lambda: None)
