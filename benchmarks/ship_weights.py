@@ -16,7 +16,7 @@ import yaml
 from siamtrack.config import read_yaml
 from siamtrack.models.siamese import count_gmac
 from siamtrack.models.zoo import sha256
-from siamtrack.runtimes.export import export_onnx
+from siamtrack.runtimes.export import export
 from siamtrack.runtimes.torch_runtime import load
 from siamtrack.tracking.config import tracking_config
 
@@ -32,7 +32,7 @@ def main(source: Path, facts: Path) -> None:
     target = WEIGHTS / f"{preset.name}.safetensors"
     WEIGHTS.mkdir(exist_ok=True)
     shutil.copyfile(source, target)
-    files = [target, *export_onnx(model, preset, WEIGHTS / preset.name)]
+    files = [target, *export(model, preset, WEIGHTS / preset.name)]
     card: dict[str, Any] = {
         "name": preset.name,
         "parameters": parameters,

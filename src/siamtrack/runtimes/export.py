@@ -1,14 +1,18 @@
-"""Export of a network to ONNX: one graph for the template, one for the search region."""
+"""Export of a network as graphs: of the template, of the search region and, with masks, one that draws them."""
 
+import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -17,8 +21,34 @@ from siamtrack.errors import UserError
 from siamtrack.files import atomic
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.models.zoo import Preset
+from siamtrack.runtimes.graphs import metadata, part_file
+from siamtrack.tracking.config import tracking_config
+from siamtrack.tracking.network import Patches
+
+Format = Literal["onnx", "openvino", "torchscript", "executorch"]
+Precision = Literal["fp32", "fp16", "int8"]
+Crops = Sequence[tuple[Patches, Patches]]
+"""Templates [1, T, T, 3] and search regions [1, S, S, 3] of real frames."""
 
 OPSET = 18
+SUFFIXES: dict[Format, str] = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torchscript": ".torchscript",
+    "executorch": ".pte",
+}
+PRECISIONS: dict[Format, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "int8"),
+    "torchscript": ("fp32", "fp16"),
+    "executorch": ("fp32",),
+}
+_PACKAGES: dict[Format, tuple[tuple[str, ...], str]] = {  # what a format needs, and the extra that has it
+    "onnx": (("onnx", "onnxscript"), "train"),
+    "openvino": (("onnx", "onnxscript", "openvino"), "train,openvino"),
+    "torchscript": ((), "torch"),
+    "executorch": (("executorch",), "executorch"),
+}
 
 
 class _Template(nn.Module):
@@ -29,7 +59,7 @@ class _Template(nn.Module):
         self.model = model
 
     def forward(self, patch: Tensor) -> tuple[Tensor, ...]:
-        return self.model.template(_image(patch))
+        return tuple(kernel.float() for kernel in self.model.template(_image(self.model, patch)))
 
 
 class _Search(nn.Module):
@@ -39,14 +69,48 @@ class _Search(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, patch: Tensor, kernels: list[Tensor]) -> tuple[Tensor, Tensor]:
-        prediction = self.model.search(_image(patch), tuple(kernels))
-        return prediction.cls, prediction.loc
+    def forward(self, patch: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        cast = tuple(kernel.to(_dtype(self.model)) for kernel in kernels)
+        cls, loc, context = self.model.search(_image(self.model, patch), cast)
+        return tuple(each.float() for each in (cls, loc, *context))
 
 
-def _image(patch: Tensor) -> Tensor:
-    """Return [1, S, S, 3] uint8 as [1, 3, S, S] float."""
-    return patch.permute(0, 3, 1, 2).float()
+class _Draw(nn.Module):
+    """The masks of one cell of each target."""
+
+    def __init__(self, model: SiameseRPN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, correlation: Tensor, fine: Tensor, middle: Tensor, coarse: Tensor, cell: Tensor) -> Tensor:
+        context = [each.to(_dtype(self.model)) for each in (correlation, fine, middle, coarse)]
+        assert self.model.mask is not None  # there is no such graph without masks
+        return self.model.mask.draw(context, torch.zeros_like(cell[:, 0]), cell[:, 0], cell[:, 1]).float()
+
+
+def _dtype(model: SiameseRPN) -> torch.dtype:
+    return next(model.parameters()).dtype
+
+
+def _image(model: SiameseRPN, patch: Tensor) -> Tensor:
+    """Return [1, S, S, 3] uint8 as [1, 3, S, S] of the network's type."""
+    return patch.permute(0, 3, 1, 2).to(_dtype(model))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A graph before it is exported."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    """Examples."""
+    names: list[str]
+    """Of the inputs."""
+    outputs: list[str]
+    """Names of the outputs."""
+    shapes: Any
+    """Which dimensions may change, for torch.export."""
 
 
 def fold_batch_norm(model: SiameseRPN) -> SiameseRPN:
@@ -62,60 +126,163 @@ def fold_batch_norm(model: SiameseRPN) -> SiameseRPN:
     return model
 
 
-def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> tuple[Path, Path]:
-    """Write ``<stem>.template.onnx`` and ``<stem>.search.onnx``.
-
-    Graphs (one target each): template: ``patch`` uint8 [1, T, T, 3] BGR -> ``kernels_0..``;
-    search: ``patch`` uint8 [1, S, S, 3] BGR, of any size S that differs from T by whole strides, and ``kernels_0..`` ->
-    ``cls`` [1, 2 A, m, m], ``loc`` [1, 4 A, m, m].
-    The preset travels in the files' metadata. ``model`` is folded in place.
+def check_export(form: Format, precision: Precision) -> None:
+    """Check that there is such an export, and that its packages are installed.
 
     Raises:
-        UserError: the network has masks, or a file cannot be written.
+        UserError: they are not, or the format does not have the precision.
     """
-    if model.mask:
-        raise UserError(f"{preset.name} has masks, which are not exported; run it with torch")
-    fold_batch_norm(model)
+    if precision not in PRECISIONS[form]:
+        raise UserError(f"--precision {precision}: {form} files are {' or '.join(PRECISIONS[form])} here")
+    packages, extra = _PACKAGES[form]
+    missing = [package for package in packages if not find_spec(package)]
+    if missing:
+        raise UserError(f"export to {form} needs {' and '.join(missing)}; pip install 'siamtrack[{extra}]'")
+
+
+def export(
+    model: SiameseRPN,
+    preset: Preset,
+    stem: Path,
+    form: Format = "onnx",
+    precision: Precision = "fp32",
+    crops: Crops = (),
+) -> list[Path]:
+    """Write ``<stem>.template<suffix>``, ``<stem>.search<suffix>`` and, with masks, ``<stem>.draw<suffix>``.
+
+    The graphs have one target each and the same inputs and outputs in every format and precision. template: ``patch``
+    uint8 [1, T, T, 3] BGR -> ``kernels_0..`` float32; search: ``patch`` uint8 [1, S, S, 3] BGR and ``kernels_0..`` ->
+    ``cls`` [1, 2 A, m, m], ``loc`` [1, 4 A, m, m] and with masks ``context_0..3``; draw: ``context_0..3`` and ``cell``
+    int64 [1, 2] as row, column -> ``mask`` [1, 127, 127] logits. S may be any size that differs from T by whole
+    strides, but with ExecuTorch it is the preset's. The preset travels in the files' metadata.
+
+    Args:
+        model: is not changed.
+        preset: its name, configuration and parameters of tracking.
+        stem: path of the files without part and suffix.
+        form: see :data:`SUFFIXES`.
+        precision: int8 quantises the search graph; the template's runs once a target and stays as it is.
+        crops: what int8 is calibrated with.
+
+    Raises:
+        UserError: the format does not have the precision, a package is missing, or a file cannot be written.
+    """
+    check_export(form, precision)
+    if precision == "int8" and not crops:
+        raise UserError("int8 is calibrated on real crops; give some")
+    model = fold_batch_norm(deepcopy(model).cpu())
+    parts = _parts(model, preset)
+    written = [part_file(stem, part.name, SUFFIXES[form]) for part in parts]
+    about = metadata(preset, precision)
+    if form in ("torchscript", "executorch"):
+        if precision == "fp16":
+            model.half()
+        write = _torchscript if form == "torchscript" else _executorch
+        for part, path in zip(parts, written, strict=True):
+            write(part, path, about)
+        return written
+    if form == "onnx" and precision == "fp16":
+        model.half()
+    with TemporaryDirectory() as folder:
+        graphs = [part_file(Path(folder) / "model", part.name, ".onnx") for part in parts]
+        for part, path in zip(parts, graphs, strict=True):
+            _onnx(part, path, about)
+        if precision == "int8":
+            from siamtrack.runtimes.quantize import quantize
+
+            quantize(graphs[0], graphs[1], model.config.search_size, crops)
+        for graph, path in zip(graphs, written, strict=True):
+            _openvino(graph, path, precision) if form == "openvino" else _move(graph, path)
+    return written
+
+
+def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:
+    """Return the graphs of a network, with examples of their inputs."""
     config = model.config
+    size = tracking_config(preset).search_size or config.search_size
     z = torch.zeros(1, config.template_size, config.template_size, 3, dtype=torch.uint8)
-    x = torch.zeros(1, config.search_size, config.search_size, 3, dtype=torch.uint8)
+    x = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     with torch.no_grad():
         kernels = _Template(model)(z)
+        _, _, *context = _Search(model)(x, *kernels)
     names = [f"kernels_{index}" for index in range(len(kernels))]
-    template, search = (stem.with_name(f"{stem.name}.{part}.onnx") for part in ("template", "search"))
-    _export(_Template(model), (z,), ["patch"], names, preset, template)
+    contexts = [f"context_{index}" for index in range(len(context))]
     # Search regions of any size, for long-term tracking among others.
     stride = config.anchors.stride
     side = stride * torch.export.Dim("n", min=16, max=256) + config.template_size % stride
-    shapes = {"patch": {1: side, 2: side}, "kernels": [None for _ in kernels]}
-    _export(_Search(model), (x, list(kernels)), ["patch", *names], ["cls", "loc"], preset, search, shapes)
-    return template, search
+    any_search = ({1: side, 2: side}, tuple({} for _ in kernels))
+    parts = [
+        _Part("template", _Template(model), (z,), ["patch"], names, None),
+        _Part("search", _Search(model), (x, *kernels), ["patch", *names], ["cls", "loc", *contexts], any_search),
+    ]
+    if context:
+        any_context = ({2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},) * len(context)
+        cell = torch.zeros(1, 2, dtype=torch.int64)
+        inputs = (*context, cell)
+        parts.append(_Part("draw", _Draw(model), inputs, [*contexts, "cell"], ["mask"], (*any_context, {})))
+    for part in parts:
+        part.module.eval()
+    return parts
 
 
-def _export(
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    names: list[str],
-    outputs: list[str],
-    preset: Preset,
-    path: Path,
-    shapes: Any = None,
-) -> None:
-    with atomic(path) as temporary:
-        with warnings.catch_warnings(), _quiet("torch.onnx"):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module.eval(), inputs, temporary, input_names=names, output_names=outputs,
-                opset_version=OPSET, dynamo=True, dynamic_shapes=shapes, verbose=False, external_data=False,
-            )  # fmt: skip
-        graph = onnx.load(temporary)
-        onnx.helper.set_model_props(graph, {"siamtrack": preset.to_json()})
-        onnx.save(graph, temporary)
+def _onnx(part: _Part, path: Path, about: dict[str, str]) -> None:
+    import onnx
+
+    with warnings.catch_warnings(), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            part.module, part.inputs, path, input_names=part.names, output_names=part.outputs,
+            opset_version=OPSET, dynamo=True, dynamic_shapes=part.shapes, verbose=False, external_data=False,
+        )  # fmt: skip
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, about)
+    onnx.save(graph, path)
+
+
+def _openvino(graph: Path, path: Path, precision: Precision) -> None:
+    """Convert an ONNX file; its metadata stays with it."""
+    import openvino
+
+    model = openvino.Core().read_model(graph)
+    converted = graph.with_suffix(".xml")
+    openvino.save_model(model, converted, compress_to_fp16=precision == "fp16")
+    _move(converted.with_suffix(".bin"), path.with_suffix(".bin"))
+    _move(converted, path)
+
+
+def _torchscript(part: _Part, path: Path, about: dict[str, str]) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of shapes that the tracer keeps, and of TorchScript's age
+        traced = torch.jit.freeze(torch.jit.trace(part.module, part.inputs, check_trace=False))
+        with atomic(path) as temporary:
+            torch.jit.save(traced, str(temporary), _extra_files={"metadata.json": json.dumps(about)})
+
+
+def _executorch(part: _Part, path: Path, about: dict[str, str]) -> None:
+    with warnings.catch_warnings(), _quiet("torchao"), _quiet("torch.utils._pytree"), torch.no_grad():
+        warnings.simplefilter("ignore")
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        program = to_edge_transform_and_lower(
+            torch.export.export(part.module, part.inputs),
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={"metadata": json.dumps(about)},
+        ).to_executorch()
+        with atomic(path) as temporary:
+            temporary.write_bytes(program.buffer)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a finished file to its place, which may be on another disk."""
+    with atomic(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+    source.unlink()
 
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Silence the exporter's notes about packages that are not needed."""
+    """Silence the notes of an exporter about packages that are not needed."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

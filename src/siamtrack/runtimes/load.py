@@ -2,54 +2,94 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.onnx_runtime import OnnxNetwork
+from siamtrack.runtimes.graphs import GraphNetwork, stem_of
 from siamtrack.tracking.network import Network
 
-Runtime = Literal["auto", "onnx", "torch"]
+if TYPE_CHECKING:
+    from siamtrack.models.siamese import SiameseRPN
+
+Runtime = Literal["auto", "onnx", "openvino", "torch"]
 CHECKPOINTS = (".pth", ".pt", ".model", ".ckpt", ".tar")
+_FILES = (".safetensors", ".onnx", ".xml", ".torchscript", ".pte")
 
 
 def load_network(
     model: str | Path = zoo.DEFAULT, device: str = "cpu", runtime: Runtime = "auto", threads: int | None = None
 ) -> tuple[Network, zoo.Preset]:
-    """Return the network called ``model`` and its preset.
+    """Return the network called ``model`` and its preset. The network's ``runtime`` says what runs it.
 
     Args:
-        model: the name of a model of this package, or the path of a ``.safetensors`` file, of either file of a pair
-            ``.template.onnx`` / ``.search.onnx``, or of a PyTorch checkpoint of PySOT, SiamMask or DaSiamRPN, which is
-            converted and kept in a cache.
+        model: the name of a model of this package, or the path of a ``.safetensors`` file, of any file of an exported
+            model (``.onnx``, ``.xml``, ``.torchscript``, ``.pte``), or of a PyTorch checkpoint of PySOT, SiamMask or
+            DaSiamRPN, which is converted and kept in a cache.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto`` takes ONNX Runtime on a CPU, where there are ONNX files, and torch otherwise.
+        runtime: ``auto`` takes the fastest one that is installed for the file and the device: on a CPU OpenVINO, then
+            ONNX Runtime, where there are ONNX files, and torch otherwise. docs/export.md has the measurements.
         threads: threads of the CPU; None for one a core.
 
     Raises:
-        UserError: unknown model, unusable file, a device that is not there, or torch is needed and missing.
+        UserError: unknown model or runtime, unusable file, a device that is not there, a runtime that is not installed
+            or does not run the file.
     """
     if runtime not in get_args(Runtime):
         raise UserError(f"unknown runtime {runtime!r}; expected one of {', '.join(get_args(Runtime))}")
     if threads is not None and not 1 <= threads <= 1024:
         raise UserError(f"threads {threads}: expected 1 to 1024")
-    path = _weight_file(str(model), prefer_onnx=device == "cpu" and runtime != "torch")
+    if runtime == "auto":
+        path = _weight_file(str(model), prefer_onnx=device == "cpu")
+        runtime = _fastest(path, device)
+    else:
+        path = _weight_file(str(model), prefer_onnx=runtime in ("onnx", "openvino"))
+    if path.suffix in (".torchscript", ".pte"):
+        return _with_preset(_load_torch_graphs(path, device, threads, runtime))
+    match runtime:
+        case "onnx":
+            if path.suffix != ".onnx":
+                raise UserError(f"{path} holds no ONNX graphs; export it first, or leave the runtime to 'auto'")
+            from siamtrack.runtimes.onnx_runtime import OnnxNetwork
+
+            return _with_preset(OnnxNetwork(stem_of(path), threads, device))
+        case "openvino":
+            if path.suffix not in (".xml", ".onnx"):
+                raise UserError(f"{path} is not for OpenVINO; export it to openvino or onnx first")
+            if device != "cpu":
+                raise UserError(f"OpenVINO runs on the CPU here, not on {device}; take --runtime torch or onnx for a GPU")
+            from siamtrack.runtimes.openvino_runtime import OpenVinoNetwork
+
+            return _with_preset(OpenVinoNetwork(stem_of(path), threads, path.suffix))
+        case _:
+            return _load_torch(path, device, threads)
+
+
+def load_module(model: str | Path) -> "tuple[SiameseRPN, zoo.Preset]":
+    """Return the torch network called ``model``, as it was trained, and its preset; for export.
+
+    Raises:
+        UserError: unknown model, a file that holds no weights of torch, or torch is needed and missing.
+    """
+    return _weights(_weight_file(str(model), prefer_onnx=False), "cpu")
+
+
+def _fastest(path: Path, device: str) -> Runtime:
+    """Return the fastest installed runtime for a file."""
+    if path.suffix == ".xml":
+        return "openvino"
     if path.suffix == ".onnx":
-        if device != "cpu" or runtime == "torch":
-            raise UserError(
-                f"{path} runs with ONNX Runtime on the CPU; for {device} with torch give a .safetensors file"
-            )
-        stem = path.with_name(path.name.removesuffix(".onnx").removesuffix(".search").removesuffix(".template"))
-        onnx = OnnxNetwork(stem, threads)
-        return onnx, onnx.preset
-    if runtime == "onnx":
-        raise UserError(f"{path} holds no ONNX graphs; export it first, or leave the runtime to 'auto'")
-    return _load_torch(path, device, threads)
+        return "openvino" if device == "cpu" and find_spec("openvino") else "onnx"
+    return "torch"
+
+
+def _with_preset(network: GraphNetwork) -> tuple[Network, zoo.Preset]:
+    return network, network.preset
 
 
 def _weight_file(model: str, prefer_onnx: bool) -> Path:
     path = Path(model)
-    if path.suffix in (".safetensors", ".onnx", *CHECKPOINTS):
+    if path.suffix in (*_FILES, *CHECKPOINTS):
         if not path.is_file():
             raise UserError(f"there is no file {model}")
         return path
@@ -67,17 +107,50 @@ def _weight_file(model: str, prefer_onnx: bool) -> Path:
 
 
 def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, zoo.Preset]:
-    if not (find_spec("torch") and find_spec("safetensors")):
-        raise UserError(f"{path.name} on {device} needs PyTorch; pip install 'siamtrack[torch]'")
+    network, preset = _weights(path, device)
     import torch
 
-    from siamtrack.runtimes import checkpoints, torch_runtime
+    from siamtrack.runtimes.torch_runtime import TorchNetwork
 
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
-    network, preset = (checkpoints.load_checkpoint if path.suffix in CHECKPOINTS else torch_runtime.load)(path)
-    return torch_runtime.TorchNetwork(network, place), preset
+    return TorchNetwork(network, place), preset
+
+
+def _weights(path: Path, device: str) -> "tuple[SiameseRPN, zoo.Preset]":
+    if path.suffix not in (".safetensors", *CHECKPOINTS):
+        raise UserError(f"{path} was exported, and torch cannot run it; give the .safetensors file that it comes from")
+    _check_torch(path, device)
+    from siamtrack.runtimes import checkpoints, torch_runtime
+
+    return (checkpoints.load_checkpoint if path.suffix in CHECKPOINTS else torch_runtime.load)(path)
+
+
+def _load_torch_graphs(path: Path, device: str, threads: int | None, runtime: Runtime) -> GraphNetwork:
+    """Return the network in a file that the runtime of its own format runs."""
+    if runtime != "torch":
+        raise UserError(f"{path} does not run with {runtime}; leave the runtime to 'auto'")
+    if path.suffix == ".pte" and device != "cpu":
+        raise UserError(f"{path} runs on the CPU, not on {device}")
+    _check_torch(path, device)
+    import torch
+
+    place = torch_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    if path.suffix == ".pte":
+        from siamtrack.runtimes.executorch_runtime import ExecuTorchNetwork
+
+        return ExecuTorchNetwork(stem_of(path))
+    from siamtrack.runtimes.torchscript_runtime import TorchScriptNetwork
+
+    return TorchScriptNetwork(stem_of(path), place)
+
+
+def _check_torch(path: Path, device: str) -> None:
+    if not (find_spec("torch") and find_spec("safetensors")):
+        raise UserError(f"{path.name} on {device} needs PyTorch; pip install 'siamtrack[torch]'")
 
 
 def torch_device(device: str) -> str:

@@ -1,75 +1,70 @@
-"""ONNX Runtime: the network without torch, on a CPU."""
+"""ONNX Runtime: the network without torch, on a CPU, or on an NVIDIA GPU where its providers are installed."""
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from siamtrack.errors import UserError
-from siamtrack.models import zoo
-from siamtrack.models.prediction import Prediction
-from siamtrack.tracking.network import Patches
+from siamtrack.runtimes.graphs import Graph, GraphNetwork
 
-Arrays = tuple[NDArray[np.float32], ...]
+_CPU, _CUDA, _TENSORRT = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Tensorrt"))
 
 
-class OnnxNetwork:
-    """A network in two ONNX graphs, as written by :func:`siamtrack.runtimes.export.export_onnx`.
+class OnnxNetwork(GraphNetwork):
+    """A network in ONNX graphs, as written by :func:`siamtrack.runtimes.export.export`.
 
     Args:
         stem: path without ``.template.onnx`` and ``.search.onnx``.
         threads: number of threads; None for one a core.
+        device: ``cpu``, ``cuda`` or ``cuda:N``. A GPU is driven by TensorRT where the package tensorrt is installed.
 
     Raises:
-        UserError: a file is missing, is not ONNX, or was not written by siamtrack.
+        UserError: see :class:`~siamtrack.runtimes.graphs.GraphNetwork`, or ONNX Runtime cannot use the device.
     """
 
-    def __init__(self, stem: Path, threads: int | None = None) -> None:
+    def __init__(self, stem: Path, threads: int | None = None, device: str = "cpu") -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors only
-        template, search = (stem.with_name(f"{stem.name}.{part}.onnx") for part in ("template", "search"))
-        self._template, self._search = _session(template, options), _session(search, options)
-        metadata = self._search.get_modelmeta().custom_metadata_map
-        if "siamtrack" not in metadata:
-            raise UserError(f"{search} was not exported by siamtrack: it does not say which model it is")
-        self.preset = zoo.from_json(metadata["siamtrack"], search.name)
-        kernels = [entry.name for entry in self._template.get_outputs()]
-        self._inputs = [entry.name for entry in self._search.get_inputs()]
-        if self._inputs != ["patch", *kernels] or metadata != self._template.get_modelmeta().custom_metadata_map:
-            raise UserError(f"{template} and {search} do not belong together; export the model again")
+        providers = _providers(device)
+        wanted = providers[0][0]
 
-    def template(self, patches: Patches) -> Arrays:
-        """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
-        return _stack([self._template.run(None, {"patch": patch[None]}) for patch in patches])
+        def open_graph(path: Path) -> Graph:
+            session = onnxruntime.InferenceSession(path, options, providers=providers)
+            if wanted not in session.get_providers():  # its libraries are missing; it would go on, on the CPU
+                raise UserError(f"ONNX Runtime cannot start its {wanted} on {device}; install CUDA's libraries for it")
+            names = [entry.name for entry in session.get_inputs()]
+            return Graph(
+                run=lambda values: session.run(None, dict(zip(names, values, strict=True))),
+                inputs=len(names),
+                outputs=len(session.get_outputs()),
+                metadata=session.get_modelmeta().custom_metadata_map,
+            )
 
-    def search(self, patches: Patches, features: Arrays) -> Prediction:
-        """See :class:`~siamtrack.tracking.network.Network`. The graphs take one target, so targets run in turn."""
-        outputs = []
-        for index in range(len(patches)):
-            one = slice(index, index + 1)
-            values = [patches[one], *(feature[one] for feature in features)]
-            outputs.append(self._search.run(None, dict(zip(self._inputs, values, strict=True))))
-        cls, loc = _stack(outputs)
-        return Prediction(cls, loc)
-
-    def draw(self, context: Arrays, cell: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Raise, for masks are not exported."""
-        raise UserError("masks need PyTorch: the ONNX graphs give boxes only; take the .safetensors file")
+        super().__init__({_CPU: "onnx", _CUDA: "onnx (CUDA)", _TENSORRT: "onnx (TensorRT)"}[wanted], stem, ".onnx",
+                         open_graph)  # fmt: skip
 
 
-def _stack(outputs: list[list[NDArray[np.float32]]]) -> Arrays:
-    """Join the outputs of single targets [1, ...] along the batch axis."""
-    if len(outputs) == 1:
-        return tuple(outputs[0])
-    return tuple(np.concatenate(parts) for parts in zip(*outputs, strict=True))
+def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return ONNX Runtime's providers for ``device``, the wanted one first.
 
-
-def _session(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; a model is a pair of .template.onnx and .search.onnx")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common base for its errors
-        raise UserError(f"{path} is not a usable ONNX file ({type(error).__name__}); export it again") from None
+    Raises:
+        UserError: this ONNX Runtime has none for the device.
+    """
+    if device == "cpu":
+        return [(_CPU, {})]
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number.isdecimal() or device == "cuda"):
+        raise UserError(f"unknown device {device!r}; expected cpu, cuda or cuda:N")
+    there = onnxruntime.get_available_providers()
+    if _CUDA not in there:
+        raise UserError(
+            f"this ONNX Runtime cannot use {device}; pip install 'siamtrack[onnx-gpu]' in place of onnxruntime, or take "
+            f"--device cpu, or --runtime torch with a .safetensors file"
+        )
+    gpu = {"device_id": number or "0"}
+    # The provider is in every build for CUDA; the libraries that it needs come with the package.
+    tensorrt = [(_TENSORRT, gpu)] if _TENSORRT in there and find_spec("tensorrt") else []
+    return [*tensorrt, (_CUDA, {**gpu, "use_tf32": "0"}), (_CPU, {})]

@@ -15,6 +15,9 @@ Patches = NDArray[np.uint8]
 class Network(Protocol):
     """Pure functions. Patches are uint8 BGR in host memory; results live where the network runs."""
 
+    runtime: str
+    """What runs it, for people: onnx, openvino, torch and so on."""
+
     def template(self, patches: Patches) -> tuple[Array, ...]:
         """Return what describes the targets, to be handed to :meth:`search`.
 

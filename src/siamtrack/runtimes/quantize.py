@@ -1,0 +1,84 @@
+"""Static int8 quantisation of a search graph, calibrated on real crops."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from siamtrack.runtimes.export import Crops
+
+_FINE = 3
+"""Convolutions whose input has more than a third of the search region's resolution stay in floating point."""
+
+
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    def __init__(self, feeds: Iterator[dict[str, Any]]) -> None:
+        self._feeds = feeds
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def quantize(template: Path, search: Path, search_size: int, crops: Crops) -> None:
+    """Quantise the ONNX graph ``search`` in place: weights a channel, activations a tensor, as QDQ nodes.
+
+    The convolutions of :func:`float_nodes` stay in floating point.
+
+    Args:
+        template: the ONNX graph that gives the kernels.
+        search: the ONNX graph of the search region.
+        search_size: side of its input in pixels.
+        crops: real crops; the ranges of the activations are the smallest and largest values that they give.
+    """
+    kernels = onnxruntime.InferenceSession(template, providers=["CPUExecutionProvider"])
+    model = onnx.load(search)
+    names = [entry.name for entry in model.graph.input]
+
+    def feeds() -> Iterator[dict[str, Any]]:
+        for z, x in crops:
+            yield dict(zip(names, [x, *kernels.run(None, {"patch": z})], strict=True))
+
+    quantize_static(
+        model, search, _Feeds(feeds()), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
+        nodes_to_exclude=float_nodes(onnx.load(search), search_size),
+    )  # fmt: skip
+    quantized = onnx.load(search)
+    onnx.helper.set_model_props(quantized, {entry.key: entry.value for entry in model.metadata_props})
+    onnx.save(quantized, search)
+
+
+def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
+    """Return the names of the convolutions that are not quantised.
+
+    They are the first ones, at half the crop's resolution or more (8 bits there cost most of the accuracy that int8
+    costs, docs/export.md), the correlations, and the last ones, whose outputs are the answer.
+    """
+    for axis in (1, 2):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = search_size
+    shapes = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    sides = {
+        value.name: value.type.tensor_type.shape.dim[-1].dim_value
+        for value in shapes.value_info
+        if value.type.tensor_type.shape.dim
+    }
+    weights = {entry.name for entry in model.graph.initializer}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    last, pending = set(), ["cls", "loc"]
+    while pending:
+        node = made_by.get(pending.pop())
+        if node is not None and node.op_type == "Conv":
+            last.add(node.name)
+        elif node is not None:
+            pending += node.input
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and (
+            node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size
+        )
+    ]
