@@ -80,15 +80,21 @@ def places(count: int) -> np.ndarray:
     return np.concatenate([corners, np.tile([60.0, 90.0], (count, 1))], 1)
 
 
-class Pysot(torch_runtime.TorchNetwork):
+class Pysot:
     """The network as PySOT runs it: features of the template are kept, their kernels are computed in each frame."""
 
-    def template(self, patches: Any) -> tuple[Any, ...]:
+    runtime = "pysot"
+
+    def __init__(self, model: SiameseRPN, device: str) -> None:
+        self.model, self.device = model, torch.device(device)
+        model.requires_grad_(True).to(self.device)
+
+    def template(self, patches: np.ndarray) -> tuple[torch.Tensor, ...]:
         """Return the template's features."""
         levels, _ = self.model.features(self._images(patches))
         return tuple(center_cut(levels, self.model.config.template_cells) if self.model.neck else levels)
 
-    def search(self, patches: Any, features: tuple[Any, ...]) -> Prediction:
+    def search(self, patches: np.ndarray, features: tuple[torch.Tensor, ...]) -> Prediction:
         """Return the response in host memory; the context of masks stays on the device."""
         levels = list(features)
         kernels = self.model.rpn.template(levels)
@@ -97,11 +103,14 @@ class Pysot(torch_runtime.TorchNetwork):
         cls, loc, context = self.model.search(self._images(patches), kernels)
         return Prediction(cls.detach().cpu().numpy(), loc.detach().cpu().numpy(), context)
 
-    def draw(self, context: tuple[Any, ...], cell: Any) -> Any:
+    def draw(self, context: tuple[torch.Tensor, ...], cell: np.ndarray) -> np.ndarray:
         """Return the mask of the best cell."""
         row, column = torch.from_numpy(cell).to(self.device).T
         target = torch.arange(len(cell), device=self.device)
         return self.model.mask.draw(context, target, row, column).detach().cpu().numpy()
+
+    def _images(self, patches: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(patches.transpose(0, 3, 1, 2).astype(np.float32)).to(self.device)
 
 
 def plain(config: TrackingConfig) -> TrackingConfig:

@@ -8,9 +8,11 @@ from tests.conftest import wandering_square
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.siamese import SiameseRPN
+from siamtrack.multi import MultiTracker
 from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes import torch_runtime
 from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
+from siamtrack.tracker import Tracker
 from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import crop
@@ -191,3 +193,23 @@ def test_what_only_the_host_knows_is_refused(lite):
             DeviceCore(network, TrackingConfig(**settings))
     with pytest.raises(UserError, match="fp16 is for GPUs"):
         device_network(lite[0], "cpu", "fp16")
+
+
+def test_many_targets_follow_in_one_batch(lite, monkeypatch):
+    """:class:`MultiTracker` on a device's core: targets come and go, one that is added answers from the next frame."""
+    monkeypatch.setattr("siamtrack.runtimes.cuda_graph.LARGEST_BATCH", 2)
+    one = Tracker(runtime="torch")
+    one._core = DeviceCore(lite[1], one.tracking)
+    many = MultiTracker(one)
+    first, second = many.add_all(FRAMES[0], [BOXES[0], [10, 200, 30, 38]])
+    many.update(FRAMES[1])
+    many.remove(second)
+    third = many.add(FRAMES[1], BOXES[1])
+    results = many.update(FRAMES[2])
+    assert results.keys() == {first, third}
+    np.testing.assert_allclose(results[first].box, follow(one.core, [FRAMES[:3]], BOXES[:1])[-1, 0, :4], atol=1e-3)
+
+
+def test_the_graph_needs_a_gpu():
+    with pytest.raises(UserError, match="cuda-graph runs on a GPU; take --device cuda"):
+        Tracker(runtime="cuda-graph")

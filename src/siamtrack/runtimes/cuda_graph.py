@@ -158,6 +158,15 @@ class DeviceCore:
         self._graphs: dict[tuple[int, int], _Batch] = {}
         self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
 
+    @property
+    def runtime(self) -> str:
+        """What runs the network."""
+        return "cuda-graph"
+
+    def with_tracking(self, config: TrackingConfig) -> Self:
+        """Return the same with other parameters of tracking, and a table and graphs of its own."""
+        return type(self)(self.network, config, self.latency)
+
     @torch.inference_mode()
     def init(self, frames: Sequence[Image], boxes: Floats) -> DeviceState:
         """Return the state of targets that have just been shown.
