@@ -401,10 +401,13 @@ def main() -> None:
     parser.add_argument("--sequences", type=Path, help="folder of */img and */groundtruth.txt, for parity")
     parser.add_argument("--clip", type=int, default=100, help="frames of each sequence")
     parser.add_argument("--frames", type=int, default=200, help="steps that are timed")
+    parser.add_argument("--plain", action="store_true", help="do without Triton's kernels")
     parser.add_argument("--warmup", type=int, default=15)
     parser.add_argument("--targets", type=lambda text: [int(n) for n in text.split(",")],
                         default=[1, 2, 4, 8, 16, 32, 64, 128, 256])  # fmt: skip
     arguments = parser.parse_args()
+    if arguments.plain:
+        ops.uses_kernels = lambda tensor: False
     results: dict[str, Any] = {"torch": torch.__version__, "opencv": cv2.__version__, "device": arguments.device}
     if arguments.device != "cpu":
         results["device"] = torch.cuda.get_device_name(arguments.device)
