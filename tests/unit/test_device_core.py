@@ -165,7 +165,7 @@ def test_pipelined_answers_are_those_of_the_frame_before(lite):
     np.testing.assert_array_equal(np.array(answers[1:]), expected[..., :4])
 
 
-def test_a_full_memory_lowers_the_batch(lite, monkeypatch):
+def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
     _, core = cores(lite)
     search, sizes = core.network.search, []
 
@@ -177,8 +177,10 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch):
 
     monkeypatch.setattr(core.network, "search", short)
     expected = follow(cores(lite)[0], [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
-    with pytest.warns(UserWarning, match="fits 2 targets at a time"):
-        found = follow(core, [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
+    found = follow(core, [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
+    assert [record.getMessage() for record in caplog.records][-1:] == [
+        "the memory of cpu fits 2 targets at a time; more take turns"
+    ]
     np.testing.assert_allclose(found[..., :4], expected[..., :4], atol=1e-3)
     assert sizes == [8, 4, 2, 2, 1]
     monkeypatch.setattr(core.network, "search", lambda *_: short(range(3), None, None))

@@ -5,11 +5,12 @@ table on the device; a state is only a list of its rows. Targets go through a gr
 with row 0, which belongs to nobody, so that a new target needs no new graph.
 """
 
-import warnings
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -34,6 +35,9 @@ Precision = Literal["fp32", "fp16"]
 Latency = Literal["immediate", "pipelined"]
 Floats = NDArray[np.float64]
 T = TypeVar("T")
+P = ParamSpec("P")
+
+_log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
 """Targets that go through the network together; more take turns."""
@@ -128,6 +132,18 @@ class DeviceState:
         return cls(rows, np.concatenate([state.search_size for state in states]), answers)
 
 
+def _on_device(method: Callable[Concatenate["DeviceCore", P], T]) -> Callable[Concatenate["DeviceCore", P], T]:
+    """Run a method without gradients and, if it is a GPU, with the network's as the current one."""
+
+    @wraps(method)
+    def run(core: "DeviceCore", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        device = core.network.device
+        with torch.inference_mode(), torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            return method(core, *args, **kwargs)
+
+    return run
+
+
 class DeviceCore:
     """Tracking of any number of targets in step, on one GPU. ``init``, ``step`` and ``result`` as of ``TrackerCore``.
 
@@ -167,7 +183,7 @@ class DeviceCore:
         """Return the same with other parameters of tracking, and a table and graphs of its own."""
         return type(self)(self.network, config, self.latency)
 
-    @torch.inference_mode()
+    @_on_device
     def init(self, frames: Sequence[Image], boxes: Floats) -> DeviceState:
         """Return the state of targets that have just been shown.
 
@@ -200,7 +216,7 @@ class DeviceCore:
         shapes = [(frame.shape[0], frame.shape[1]) for frame in frames]
         return DeviceState(rows, search_size, _Answers(torch.from_numpy(said), None, np.arange(count), shapes))
 
-    @torch.inference_mode()
+    @_on_device
     def step(self, frames: Sequence[Image], state: DeviceState) -> tuple[DeviceState, Step]:
         """Find the targets in their next frames; frames that are the same object go up once.
 
@@ -281,6 +297,7 @@ class DeviceCore:
             start += len(part)
 
     def _shrink(self, failed: int) -> None:
+        """Lower the largest batch after one of ``failed`` targets did not fit."""
         if self.network.device.type == "cuda":
             torch.cuda.empty_cache()
         if failed == 1:
@@ -289,9 +306,8 @@ class DeviceCore:
                 f"this GPU, or take --device cpu"
             )
         self.largest_batch = failed // 2
-        warnings.warn(
-            f"the memory of {self.network.device} fits {self.largest_batch} targets at a time; more take turns",
-            stacklevel=4,
+        _log.warning(
+            "the memory of %s fits %d targets at a time; more take turns", self.network.device, self.largest_batch
         )
 
     def _upload(self, frames: Sequence[Image]) -> NDArray[np.int32]:
@@ -305,7 +321,7 @@ class DeviceCore:
                 f"together"
             ) from None
         if moved:
-            self._graphs.clear()
+            self._forget_graphs()
         return owner
 
     def _rows(self, count: int) -> list[_Row]:
@@ -317,8 +333,14 @@ class DeviceCore:
             self._targets = ops.Targets(*(torch.cat(pair) for pair in zip(self._targets, more, strict=True)))
             self._features = tuple(torch.cat([each, each.new_zeros(added, *each.shape[1:])]) for each in self._features)
             self._free[:0] = range(capacity + added - 1, capacity - 1, -1)
-            self._graphs.clear()
+            self._forget_graphs()
         return [_Row(self._free.pop(), self._free) for _ in range(count)]
+
+    def _forget_graphs(self) -> None:
+        """Drop all graphs, once the GPU has done with them: addresses have changed."""
+        if self.network.device.type == "cuda":
+            torch.cuda.synchronize()
+        self._graphs.clear()
 
     def _batch(self, count: int, size: int) -> "_Batch":
         """Return the step for ``count`` targets with search regions of ``size`` pixels, captured on a GPU."""
