@@ -15,13 +15,13 @@ from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime
 from siamtrack.tracker import Box, Tracker, check_frame
-from siamtrack.tracking.state import TrackResult, TrackState
+from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import Moment, VideoFrame, reached, shown
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
-CPU_BATCH, GPU_BATCH = 8, 256
-"""How many targets go through the network together."""
+CPU_BATCH, GPU_BATCH, GRAPH_BATCH = 8, 256, 4096
+"""How many targets go through the network together; a GPU's graph divides its part by itself."""
 Done = TypeVar("Done")
 Frames = tuple[Iterable[VideoFrame], Mapping[int, "Target"]]
 
@@ -47,7 +47,7 @@ class _Group:
     """Targets that go through the network together."""
 
     ids: list[int]
-    state: TrackState
+    state: Any
 
     def take(self, places: Sequence[int]) -> "_Group":
         return _Group([self.ids[place] for place in places], self.state.take(places))
@@ -106,7 +106,8 @@ class MultiTracker:
                 "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
-        self.batch = batch or (CPU_BATCH if model.device == "cpu" else GPU_BATCH)
+        fitting = CPU_BATCH if model.device == "cpu" else GPU_BATCH
+        self.batch = batch or (GRAPH_BATCH if model.runtime == "cuda-graph" else fitting)
         self.drop_after = drop_after
         self._core = model.core
         self._groups: list[_Group] = []

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime, load_network
-from siamtrack.tracking.config import TrackingConfig, tracking_config
-from siamtrack.tracking.core import TrackerCore
-from siamtrack.tracking.state import TrackResult, TrackState
+from siamtrack.runtimes.load import Runtime, load_core
+from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.core import Core
+from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import Moment, VideoFrame
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
@@ -36,7 +36,8 @@ class Tracker:
     Args:
         model: the name of a model (see ``siamtrack models``), or the path of a weight file.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto``, ``onnx``, ``openvino`` or ``torch``; the attribute ``runtime`` says what auto chose.
+        runtime: ``auto``, ``onnx``, ``openvino``, ``torch`` or ``cuda-graph``, which takes the whole step to a GPU; the
+            attribute ``runtime`` says what auto chose.
         threads: threads of the CPU; None for one a core.
         tracking: parameters of tracking that take the place of the model's own, such as ``{"lr": 0.3}``; see
             :class:`siamtrack.tracking.config.TrackingConfig`.
@@ -55,20 +56,19 @@ class Tracker:
         threads: int | None = None,
         tracking: Mapping[str, Any] | None = None,
     ) -> None:
-        network, self.preset = load_network(model, device, runtime, threads)
-        self.tracking = tracking_config(self.preset, tracking)
+        self._core, self.preset = load_core(model, device, runtime, threads, tracking)
+        self.tracking = self._core.config
         self.device = device
-        self._core = TrackerCore(network, self.preset.model, self.tracking)
-        self._state: TrackState | None = None
+        self._state: Any = None
         self._frame_shape: tuple[int, ...] = ()
 
     @property
     def runtime(self) -> str:
         """What runs the network, such as ``openvino`` or ``onnx (CUDA)``."""
-        return self._core.network.runtime
+        return self._core.runtime
 
     @property
-    def core(self) -> TrackerCore:
+    def core(self) -> Core:
         """The functions that it is made of, to follow many targets in one batch."""
         return self._core
 
@@ -76,7 +76,7 @@ class Tracker:
         """Return a tracker with the same network, other parameters of tracking and nothing to follow yet."""
         other = copy(self)
         other.tracking = tracking
-        other._core = TrackerCore(self._core.network, self.preset.model, tracking)
+        other._core = self._core.with_tracking(tracking)
         other._state = None
         return other
 

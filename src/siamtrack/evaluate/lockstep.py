@@ -13,7 +13,7 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate import sequences as seq
 from siamtrack.evaluate.results import STARTED, TRACKED, SequenceResult
 from siamtrack.evaluate.running import Recording, first_known
-from siamtrack.tracking.core import Step, TrackerCore
+from siamtrack.tracking.core import Core, Step
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
@@ -38,7 +38,7 @@ class Together(NamedTuple):
     """How long it took, without decoding."""
 
 
-def in_step(core: TrackerCore, frames: Sequence[Iterable[Image]], first: Boxes) -> Iterator[Together]:
+def in_step(core: Core, frames: Sequence[Iterable[Image]], first: Boxes) -> Iterator[Together]:
     """Track B sequences together; yield the answers for each further frame. A sequence ends with its frames.
 
     Shapes: frames B times [H, W, 3] a frame; first [B, 4].
@@ -59,7 +59,7 @@ def in_step(core: TrackerCore, frames: Sequence[Iterable[Image]], first: Boxes) 
         yield Together(alive, shown, found, perf_counter() - began)
 
 
-def run_in_step(core: TrackerCore, frames: Sequence[Sequence[Image]], first: Boxes) -> list[Boxes]:
+def run_in_step(core: Core, frames: Sequence[Sequence[Image]], first: Boxes) -> list[Boxes]:
     """Track all sequences together.
 
     Shapes: frames B lists of T_b times [H, W, 3]; first [B, 4]; result: B times [T_b, 4].
@@ -72,7 +72,7 @@ def run_in_step(core: TrackerCore, frames: Sequence[Sequence[Image]], first: Box
 
 
 def one_pass_in_step(
-    core: TrackerCore, sequences: Sequence[seq.Sequence], on_frame: Callable[[], None]
+    core: Core, sequences: Sequence[seq.Sequence], on_frame: Callable[[], None]
 ) -> list[SequenceResult | UserError]:
     """Do :func:`siamtrack.evaluate.running.one_pass` with all sequences together.
 

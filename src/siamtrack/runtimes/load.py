@@ -1,18 +1,21 @@
 """From a model's name or file to a network that runs."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.graphs import GraphNetwork, stem_of
+from siamtrack.tracking.config import tracking_config
+from siamtrack.tracking.core import Core, TrackerCore
 from siamtrack.tracking.network import Network
 
 if TYPE_CHECKING:
     from siamtrack.models.siamese import SiameseRPN
 
-Runtime = Literal["auto", "onnx", "openvino", "torch"]
+Runtime = Literal["auto", "onnx", "openvino", "torch", "cuda-graph"]
 CHECKPOINTS = (".pth", ".pt", ".model", ".ckpt", ".tar")
 _FILES = (".safetensors", ".onnx", ".xml", ".torchscript", ".pte")
 
@@ -47,6 +50,8 @@ def load_network(
     if path.suffix in (".torchscript", ".pte"):
         return _with_preset(_load_torch_graphs(path, device, threads, runtime))
     match runtime:
+        case "cuda-graph":
+            raise UserError("--runtime cuda-graph runs a whole step, not a network by itself; take torch")
         case "onnx":
             if path.suffix != ".onnx":
                 raise UserError(f"{path} holds no ONNX graphs; export it first, or leave the runtime to 'auto'")
@@ -65,6 +70,37 @@ def load_network(
             return _with_preset(OpenVinoNetwork(stem_of(path), threads, path.suffix))
         case _:
             return _load_torch(path, device, threads)
+
+
+def load_core(
+    model: str | Path = zoo.DEFAULT,
+    device: str = "cpu",
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+    tracking: Mapping[str, Any] | None = None,
+) -> tuple[Core, zoo.Preset]:
+    """Return what follows targets with a network, and the network's preset.
+
+    Args:
+        model: see :func:`load_network`, as ``device`` and ``threads``.
+        runtime: see :func:`load_network`, or ``cuda-graph``: the whole step on a GPU
+            (:class:`siamtrack.runtimes.cuda_graph.DeviceCore`).
+        tracking: values that take the place of the preset's parameters of tracking.
+
+    Raises:
+        UserError: see :func:`load_network`; a parameter of tracking is unknown or does not fit; or the graph does not
+            know the trunk or a parameter of tracking.
+    """
+    if runtime != "cuda-graph":
+        network, preset = load_network(model, device, runtime, threads)
+        return TrackerCore(network, preset.model, tracking_config(preset, tracking)), preset
+    path = _weight_file(str(model), prefer_onnx=False)
+    module, preset = _weights(path, device)
+    if torch_device(device) == "cpu":
+        raise UserError("--runtime cuda-graph runs on a GPU; take --device cuda, or leave the runtime to 'auto'")
+    from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
+
+    return DeviceCore(device_network(module, device), tracking_config(preset, tracking)), preset
 
 
 def load_module(model: str | Path) -> "tuple[SiameseRPN, zoo.Preset]":

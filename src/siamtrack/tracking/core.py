@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import cv2
 import numpy as np
@@ -33,8 +33,9 @@ class Step(NamedTuple):
     """[B] probability of foreground."""
     lost: NDArray[np.bool_]
     """[B] whether the target is lost."""
-    masks: list[NDArray[np.float32]] | None = None
-    """B times [H, W], the probability of each pixel to belong to the object; None from networks without masks."""
+    masks: list[NDArray[Any]] | None = None
+    """B times [H, W], the probability of each pixel to belong to the object, or whether it is above the threshold
+    (from a GPU's graph); None from networks without masks."""
 
 
 class Best(NamedTuple):
@@ -50,12 +51,51 @@ class Best(NamedTuple):
     """[B, 2] row and column in the response."""
 
 
+class Core(Protocol):
+    """What follows targets, wherever it computes: :class:`TrackerCore`, or a GPU's graph.
+
+    States are values of its own, with ``take`` and ``join`` as :class:`TrackState` has them.
+    """
+
+    config: TrackingConfig
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network."""
+        ...
+
+    def init(self, frames: Sequence[Image], boxes: Floats) -> Any:
+        """Return the state of targets that have just been shown; see :meth:`TrackerCore.init`."""
+        ...
+
+    def step(self, frames: Sequence[Image], state: Any) -> tuple[Any, Step]:
+        """Find the targets in their next frames; see :meth:`TrackerCore.step`."""
+        ...
+
+    def result(self, found: Step, index: int) -> TrackResult:
+        """Return the answer for one target; see :meth:`TrackerCore.result`."""
+        ...
+
+    def with_tracking(self, config: TrackingConfig) -> Self:
+        """Return the same with other parameters of tracking."""
+        ...
+
+
 class TrackerCore:
     """Tracking of any number of targets with one network. Holds no target: those live in :class:`TrackState`."""
 
     def __init__(self, network: Network, model: ModelConfig, config: TrackingConfig) -> None:
         self.network, self.model, self.config = network, model, config
         self._classifying = len(model.head.widths)  # the first features are the kernels of classification
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, such as ``openvino`` or ``onnx (CUDA)``."""
+        return self.network.runtime
+
+    def with_tracking(self, config: TrackingConfig) -> Self:
+        """Return the same with other parameters of tracking."""
+        return type(self)(self.network, self.model, config)
 
     def init(self, frames: Sequence[Image], boxes: Floats) -> TrackState:
         """Return the state of targets that have just been shown.

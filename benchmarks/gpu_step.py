@@ -1,0 +1,428 @@
+"""Measure the step on a GPU: its boxes against the CPU's, its latency, many targets, the network alone.
+
+python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,many,network,layers]
+    [--presets siamrpn_alexnet,...] [--sequences FOLDER] [--frames 200] [--targets 1,2,4,...,256]
+
+Networks but siamrpnpp_lite have random weights, whose batch norms have seen noise: enough to measure time. The
+reference "pysot" is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels
+computed in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host.
+Results are written after each part; times in milliseconds.
+"""
+
+import argparse
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from siamtrack.evaluate.datasets.folder import read_folder
+from siamtrack.evaluate.protocols.one_pass import score_boxes
+from siamtrack.files import write_text
+from siamtrack.models import zoo
+from siamtrack.models.neck import center_cut
+from siamtrack.models.prediction import Prediction
+from siamtrack.models.siamese import SiameseRPN
+from siamtrack.runtimes import device_network as rearranged
+from siamtrack.runtimes import device_ops as ops
+from siamtrack.runtimes import torch_runtime
+from siamtrack.runtimes.cuda_graph import DeviceCore, _captured, _exact, device_network
+from siamtrack.tracking.config import TrackingConfig, tracking_config
+from siamtrack.tracking.core import TrackerCore
+
+PRESETS = "siamrpn_alexnet,siamrpnpp_mobilenetv2,siamrpnpp_resnet50,siammask_resnet50,siamrpnpp_lite"
+SIZE = (1280, 720)
+
+
+def network(name: str, device: str) -> tuple[SiameseRPN, zoo.Preset]:
+    """Return a shipped network, or one with random weights whose batch norms have seen noise."""
+    shipped = zoo.weights(name, ".safetensors")
+    if shipped:
+        return torch_runtime.load(shipped)
+    torch.manual_seed(0)
+    preset = zoo.load(name)
+    model = SiameseRPN(preset.model).to(device)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    search = preset.model.search_size
+    with torch.no_grad():
+        coarse = torch.rand(2, 3, 16, 16, device=device) * 255
+        z, x = (
+            nn.functional.interpolate(coarse, (n, n), mode="bilinear") for n in (preset.model.template_size, search)
+        )
+        model.train().search(x, model.template(z))
+    return model.eval(), preset
+
+
+def film(frames: int = 8) -> list[np.ndarray]:
+    """Return frames of a made-up film in which everything moves a little to the right."""
+    rng = np.random.default_rng(0)
+    width, height = SIZE
+    wide = cv2.resize(
+        rng.integers(0, 255, (45, 100, 3), np.uint8), (width + 320, height), interpolation=cv2.INTER_CUBIC
+    )
+    return [np.ascontiguousarray(wide[:, 40 + n : 40 + n + width]) for n in range(frames)]
+
+
+def places(count: int) -> np.ndarray:
+    """Return boxes of 60 by 90 pixels, spread over the frame. Shape: [count, 4]."""
+    rng = np.random.default_rng(1)
+    corners = rng.uniform((20, 20), (SIZE[0] - 100, SIZE[1] - 130), (count, 2))
+    return np.concatenate([corners, np.tile([60.0, 90.0], (count, 1))], 1)
+
+
+class Pysot:
+    """The network as PySOT runs it: features of the template are kept, their kernels are computed in each frame."""
+
+    runtime = "pysot"
+
+    def __init__(self, model: SiameseRPN, device: str) -> None:
+        self.model, self.device = model, torch.device(device)
+        model.requires_grad_(True).to(self.device)
+
+    def template(self, patches: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return the template's features."""
+        levels, _ = self.model.features(self._images(patches))
+        return tuple(center_cut(levels, self.model.config.template_cells) if self.model.neck else levels)
+
+    def search(self, patches: np.ndarray, features: tuple[torch.Tensor, ...]) -> Prediction:
+        """Return the response in host memory; the context of masks stays on the device."""
+        levels = list(features)
+        kernels = self.model.rpn.template(levels)
+        if self.model.mask:
+            kernels = (*kernels, self.model.mask.correlation.template(levels[-1]))
+        cls, loc, context = self.model.search(self._images(patches), kernels)
+        return Prediction(cls.detach().cpu().numpy(), loc.detach().cpu().numpy(), context)
+
+    def draw(self, context: tuple[torch.Tensor, ...], cell: np.ndarray) -> np.ndarray:
+        """Return the mask of the best cell."""
+        row, column = torch.from_numpy(cell).to(self.device).T
+        target = torch.arange(len(cell), device=self.device)
+        return self.model.mask.draw(context, target, row, column).detach().cpu().numpy()
+
+    def _images(self, patches: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(patches.transpose(0, 3, 1, 2).astype(np.float32)).to(self.device)
+
+
+def plain(config: TrackingConfig) -> TrackingConfig:
+    """Return the parameters without what only the path over the host knows."""
+    return config.model_copy(update={"legacy": False, "distractors": None})
+
+
+def cycle(core: Any, state: Any, frames: list[np.ndarray], count: int, targets: int, polygon: bool) -> list[float]:
+    """Return the seconds of each of ``count`` steps, from frames in host memory to results on the host."""
+    seconds = []
+    for number in range(count):
+        image = frames[number % len(frames)]
+        began = time.perf_counter()
+        state, found = core.step([image] * targets, state)
+        if polygon:
+            core.result(found, 0)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def milliseconds(seconds: list[float]) -> dict[str, float]:
+    """Return median and 95th percentile."""
+    return {"median": 1e3 * float(np.median(seconds)), "p95": 1e3 * float(np.percentile(seconds, 95))}
+
+
+def parity(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield differences between the boxes of the host's path on the CPU and of the device, and the AUC of each."""
+    clips = []
+    if arguments.sequences:
+        for name, read in read_folder(arguments.sequences).items():
+            sequence = read().first(arguments.clip)
+            clips.append((name, [sequence.frame(index) for index in range(len(sequence))], sequence.boxes))
+    else:
+        frames = film(min(arguments.clip, 40))
+        clips.append(("film", frames, places(1) - np.arange(len(frames))[:, None] * [1, 0, 0, 0]))
+    model, preset = torch_runtime.load(zoo.weights(zoo.DEFAULT, ".safetensors"))
+    config = tracking_config(preset)
+    cores: dict[str, Any] = {"host": TrackerCore(torch_runtime.TorchNetwork(model), preset.model, config)}
+    for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
+        cores[precision] = DeviceCore(device_network(model, arguments.device, precision), config)
+    for name, frames, truth in clips:
+        boxes = {}
+        for label, core in cores.items():
+            state, answers = core.init(frames[:1], truth[:1]), [truth[0]]
+            for frame in frames[1:]:
+                state, found = core.step([frame], state)
+                answers.append(found.boxes[0])
+            boxes[label] = np.array(answers)
+        row: dict[str, Any] = {"clip": name, "frames": len(frames)}
+        for label, found in boxes.items():
+            row[f"{label}_auc"] = score_boxes(found, truth)["auc"]
+            if label != "host":
+                apart = np.abs(found - boxes["host"]).max(1)
+                row[f"{label}_pixels"] = {
+                    "max": apart.max(), "p99": float(np.percentile(apart, 99)), "median": float(np.median(apart))
+                }  # fmt: skip
+        yield row
+
+
+def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the latency of one target's whole step, beside the eager network and PySOT's way."""
+    frames, box = film(), places(1)
+    for name in arguments.presets:
+        model, preset = network(name, arguments.device)
+        config = plain(tracking_config(preset))
+        legacy = config.model_copy(update={"legacy": True})
+        row: dict[str, Any] = {"preset": name}
+        ways: dict[str, Callable[[], Any]] = {
+            "pysot": lambda m=model, p=preset, c=legacy: TrackerCore(Pysot(m, arguments.device), p.model, c),
+            "eager": lambda m=model, p=preset, c=config: TrackerCore(
+                torch_runtime.TorchNetwork(m, arguments.device), p.model, c
+            ),
+        }
+        for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
+            ways[f"graph_{precision}"] = lambda m=model, c=config, p=precision: DeviceCore(
+                device_network(m, arguments.device, p), c
+            )
+        last = list(ways)[-1]
+        ways["pipelined"] = lambda m=model, c=config, p=last: DeviceCore(
+            device_network(m, arguments.device, p.removeprefix("graph_")), c, "pipelined"
+        )
+        for label, make in ways.items():
+            core = make()
+            began = time.perf_counter()
+            state = core.init(frames[:1], box)
+            cycle(core, state, frames, arguments.warmup, 1, False)
+            row[f"{label}_start_s"] = time.perf_counter() - began
+            state = core.init(frames[:1], box)
+            row[label] = milliseconds(
+                cycle(core, state, frames, arguments.frames, 1, label == "pysot" and preset.model.mask)
+            )
+            if preset.model.mask and label != "pysot":
+                row[f"{label}_with_polygon"] = milliseconds(cycle(core, state, frames, arguments.frames, 1, True))
+        row["times_faster_than_pysot"] = row["pysot"]["median"] / row[last]["median"]
+        row["parts"] = parts(core, arguments, 1)
+        yield row
+
+
+def parts(core: DeviceCore, arguments: argparse.Namespace, targets: int) -> dict[str, float]:
+    """Return the milliseconds of the parts of a step for ``targets`` targets, each on its own."""
+    frames = film(2)
+    state = core.init(frames[:1] * targets, places(targets))
+    state, _ = core.step(frames[:1] * targets, state)
+    ((key, batch),) = [(key, batch) for key, batch in core._graphs.items() if key[0] >= targets][:1]
+    rules, shown, table, net = core._rules[key[1]], core._frames.frames, core._targets, core.network
+    cut = partial(ops.crop, shown, batch.owner, table, batch.rows, rules.output, rules.template, net.dtype)
+    with torch.inference_mode(), _exact(True):
+        x = cut()
+        response, context = net.search(x, core._features, batch.rows)
+        works = {
+            "crop": cut,
+            "network": partial(net.search, x, core._features, batch.rows),
+            "choose": partial(ops.choose, response, rules, table, batch.rows, batch.owner, shown.sizes, batch.answers),
+        }
+        if context:
+            cell = batch.answers[:, 6:8].long()
+            logits = net.draw(context, cell)
+            works["draw"] = partial(net.draw, context, cell)
+            works["paste"] = partial(
+                ops.paste, logits, batch.answers, batch.owner, shown.sizes, batch.masks, rules, 8, 0.5
+            )
+        times = {name: timed(work, arguments) for name, work in works.items()}
+    times["graph"] = timed(batch.run, arguments, capture=False)
+    with torch.inference_mode():
+        began = time.perf_counter()
+        for _ in range(20):
+            core._frames.put(frames[:1])
+            if arguments.device != "cpu":
+                torch.cuda.synchronize()
+        times["upload"] = (time.perf_counter() - began) / 20 * 1e3
+    return times
+
+
+def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool = True, repeats: int = 30) -> float:
+    """Return the milliseconds of a piece of work, replayed as a graph where there is a GPU."""
+    with torch.inference_mode():
+        if arguments.device == "cpu":
+            began = time.perf_counter()
+            work()
+            return (time.perf_counter() - began) * 1e3
+        if capture:
+            work = _captured(work, torch.cuda.graph_pool_handle())
+        work()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        for _ in range(repeats):
+            work()
+        end.record()
+        end.synchronize()
+    return begin.elapsed_time(end) / repeats
+
+
+def many(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield target-frames a second of many targets in one stream."""
+    frames = film()
+    for name in arguments.many:
+        model, preset = network(name, arguments.device)
+        precision = "fp32" if arguments.device == "cpu" else "fp16"
+        core = DeviceCore(device_network(model, arguments.device, precision), plain(tracking_config(preset)))
+        first = None
+        for count in arguments.targets:
+            began = time.perf_counter()
+            state = core.init([frames[0]] * count, places(count))
+            cycle(core, state, frames, 3, count, False)
+            start = time.perf_counter() - began
+            repeats = max(min(arguments.frames, 4000 // count), 5)
+            median = milliseconds(cycle(core, state, frames, repeats, count, False))["median"]
+            first = first or median
+            row: dict[str, Any] = {
+                "preset": name, "targets": count, "ms": median, "targets_per_second": count / median * 1e3,
+                "start_s": start, "largest_batch": core.largest_batch,
+            }  # fmt: skip
+            if count > 1:
+                row["share_of_first_each"] = (median - first) / (count - 1) / first
+            if arguments.device != "cpu":
+                row["memory_mib"] = torch.cuda.max_memory_reserved() / 2**20
+            if count in (1, 64):
+                row["parts"] = parts(core, arguments, count)
+            yield row
+
+
+def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the time of the network alone, replayed as a graph."""
+    for name in arguments.presets:
+        model, preset = network(name, arguments.device)
+        size = tracking_config(preset).search_size or preset.model.search_size
+        for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
+            net = device_network(model, arguments.device, precision)
+            for count in (1, 64) if arguments.device != "cpu" else (1,):
+                if (precision, count) == ("fp32", 64):
+                    continue
+                with torch.inference_mode(), _exact(True):
+                    z, x = (torch.rand(count, n, n, 8, device=net.device).mul(255).to(net.dtype).permute(0, 3, 1, 2)
+                            for n in (preset.model.template_size, size))  # fmt: skip
+                    features = net.template(z)
+                    rows = torch.arange(count, device=net.device)
+                    spent = timed(partial(net.search, x, features, rows), arguments)
+                yield {"preset": name, "precision": precision, "targets": count, "ms": spent, "each_ms": spent / count}
+
+
+def layers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the time of each kind of convolution of the networks in the ways that it can be computed."""
+    for name in arguments.presets:
+        model, preset = network(name, arguments.device)
+        net = device_network(model, arguments.device, "fp32" if arguments.device == "cpu" else "fp16")
+        size = tracking_config(preset).search_size or preset.model.search_size
+        for count in (1, 64) if arguments.device != "cpu" else (1,):
+            seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+            call = rearranged._Convolution.__call__
+
+            def note(self: Any, x: Any, residual: Any = None, seen: Any = seen, call: Any = call) -> Any:
+                key = (tuple(x.shape[1:]), tuple(self.weight.shape), self.kernel, self.stride, self.dilation,
+                       self.activation, residual is not None)  # fmt: skip
+                times = seen.get(key, (0,))[0]
+                seen[key] = (times + 1, self, x, residual)
+                return call(self, x, residual)
+
+            rearranged._Convolution.__call__ = note
+            try:
+                with torch.inference_mode(), _exact(True):
+                    z, x = (torch.rand(count, n, n, 8, device=net.device).mul(255).to(net.dtype).permute(0, 3, 1, 2)
+                            for n in (preset.model.template_size, size))  # fmt: skip
+                    features = net.template(z)
+                    seen.clear()
+                    net.search(x, features, torch.arange(count, device=net.device))
+            finally:
+                rearranged._Convolution.__call__ = call
+            for key, (times, layer, x, residual) in seen.items():
+                row: dict[str, Any] = {"preset": name, "targets": count, "layer": str(key), "times": times}
+                with torch.inference_mode(), _exact(True):
+                    for label, work in ways_of(layer, x, residual).items():
+                        try:
+                            row[label] = timed(work, arguments, repeats=10)
+                        except RuntimeError as error:
+                            row[label] = str(error).splitlines()[0]
+                yield row
+
+
+def ways_of(layer: Any, x: torch.Tensor, residual: torch.Tensor | None) -> dict[str, Callable[[], Any]]:
+    """Return the ways to compute a convolution with bias, sum and activation."""
+    ways: dict[str, Callable[[], Any]] = {"ours": partial(layer, x, residual)}
+    if layer.depthwise:
+        return ways
+    weight = layer.weight[0, :, :, None, None] if layer.single else layer.weight
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    steps = (layer.stride, layer.padding, layer.dilation, 1)
+
+    def unfused() -> torch.Tensor:
+        y = nn.functional.conv2d(x, weight, layer.bias, *steps)
+        y = y if residual is None else y.add_(residual)
+        return ops._activated(y, layer.activation)
+
+    ways["unfused"] = unfused
+    ways["bare"] = partial(nn.functional.conv2d, x, weight, None, *steps)
+    if ops.uses_kernels(x) and layer.activation:
+        ways["cudnn"] = partial(
+            ops.convolution, x, weight, layer.bias, *steps, residual=residual, activation=layer.activation
+        )
+    if ops.uses_kernels(x) and layer.single:
+        from siamtrack.runtimes import kernels
+
+        y = ops._like(x, layer.weight.shape[1], *x.shape[2:])
+        rest = None if residual is None else ops._rows(residual)
+        ways["triton"] = partial(
+            kernels.pointwise, ops._rows(x), layer.weight, layer.bias, ops._rows(y), rest, 1, layer.activation
+        )
+        if residual is None:
+            ways["blas"] = partial(torch.addmm, layer.bias, ops._rows(x), layer.weight[0].T)
+    return ways
+
+
+PARTS = {"parity": parity, "latency": latency, "many": many, "network": alone, "layers": layers}
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--parts", type=names, default=["parity", "latency", "many", "network"])
+    parser.add_argument("--presets", type=names, default=PRESETS.split(","))
+    parser.add_argument(
+        "--many", type=names, default=["siamrpnpp_resnet50", "siamrpnpp_lite"], help="presets of 'many'"
+    )
+    parser.add_argument("--sequences", type=Path, help="folder of */img and */groundtruth.txt, for parity")
+    parser.add_argument("--clip", type=int, default=100, help="frames of each sequence")
+    parser.add_argument("--frames", type=int, default=200, help="steps that are timed")
+    parser.add_argument("--plain", action="store_true", help="do without Triton's kernels")
+    parser.add_argument("--warmup", type=int, default=15)
+    parser.add_argument("--targets", type=lambda text: [int(n) for n in text.split(",")],
+                        default=[1, 2, 4, 8, 16, 32, 64, 128, 256])  # fmt: skip
+    arguments = parser.parse_args()
+    if arguments.plain:
+        ops.uses_kernels = lambda tensor: False
+    results: dict[str, Any] = {"torch": torch.__version__, "opencv": cv2.__version__, "device": arguments.device}
+    if arguments.device != "cpu":
+        results["device"] = torch.cuda.get_device_name(arguments.device)
+    for part in arguments.parts:
+        began = time.perf_counter()
+        results[part] = []
+        try:
+            for row in PARTS[part](arguments):
+                results[part].append(row)
+                print(part, json.dumps(row), flush=True)
+                write_text(arguments.out, json.dumps(results, indent=1) + "\n")
+        except Exception as error:  # the other parts are worth their numbers
+            results[part].append({"error": repr(error)})
+            print(part, "failed:", repr(error), flush=True)
+            traceback.print_exc()
+        results[f"{part}_s"] = time.perf_counter() - began
+        write_text(arguments.out, json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
