@@ -109,9 +109,10 @@ class Ours:
     ) -> None:
         self.label = Label(name, tracker.runtime, device, targets)
         self._core: Any = tracker.core
-        self._watch = _Watch(tracker.core.network, synchronize or (lambda: None), clock)
-        self._timed = TrackerCore(self._watch, tracker.preset.model, tracker.tracking)
-        self._splits = type(tracker.core) is TrackerCore  # others do the whole step at once
+        self._watch: _Watch | None = None
+        if isinstance(tracker.core, TrackerCore):  # others do the whole step at once
+            self._watch = _Watch(tracker.core.network, synchronize or (lambda: None), clock)
+            self._timed = TrackerCore(self._watch, tracker.preset.model, tracker.tracking)
         self._targets, self._clock = targets, clock
         self._state: Any = None
 
@@ -125,12 +126,12 @@ class Ours:
 
     def split(self, frame: Image) -> Parts | None:
         """See :class:`Contender`."""
-        if not self._splits:
+        watch = self._watch
+        if not watch:
             return None
-        self._watch.clear()
+        watch.clear()
         began = self._clock()
         stepped, ended = self._answer(self._timed, frame)
-        watch = self._watch
         boxes = stepped - began - watch.before(began) - watch.seconds
         return Parts(watch.before(began), watch.seconds, boxes, ended - stepped)
 

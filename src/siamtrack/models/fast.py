@@ -8,11 +8,13 @@ kernels of :mod:`siamtrack.models.kernels`.
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 
 @cache
@@ -25,16 +27,25 @@ def ready(x: Tensor) -> bool:
     return x.is_cuda and torch.is_autocast_enabled("cuda") and _installed()
 
 
+def pair(layers: nn.Module, first: int = 0) -> ConvNorm:
+    """Return the convolution at ``first`` of a sequence, and the batch norm behind it."""
+    sequence = cast(nn.Sequential, layers)
+    return cast(nn.Conv2d, sequence[first]), cast(nn.BatchNorm2d, sequence[first + 1])
+
+
 def residual_ready(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """Return whether :func:`inverted_residual` can do a block with this depth-wise convolution and its batch norm."""
+    if not ready(x) or norm.training:
+        return False
     learns = torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad)
-    return ready(x) and not norm.training and (conv.stride == (1, 1) or not learns)
+    return conv.stride == (1, 1) or not learns
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution that does what ``conv`` and ``norm`` with frozen statistics do."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
-    bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)  # type: ignore[arg-type]
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    bias = torch.addcmul(norm.bias, mean, scale, value=-1)
     return conv.weight * scale[:, None, None, None], bias
 
 
@@ -55,21 +66,19 @@ def convolve(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) ->
         x = _halved(x).permute(0, 2, 3, 1)
         if bias is None:
             return functional.linear(x, weight[:, :, 0, 0]).permute(0, 3, 1, 2)
-        y: Tensor = _Linear.apply(x, _halved(weight[:, :, 0, 0]), _halved(bias))
+        y: Tensor = _Linear.apply(x, _halved(weight[:, :, 0, 0]), _halved(bias))  # type: ignore[no-untyped-call]
         return y.permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
     return functional.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def depthwise(
-    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor, relu_in: bool, relu_out: bool
-) -> Tensor:
+def depthwise(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor, relu_in: bool, relu_out: bool) -> Tensor:
     """Return ReLU6?(conv(ReLU6?(x))) of a depth-wise convolution. Shapes: x [B, C, H, W], result [B, C, H', W']."""
     from siamtrack.models.kernels import Depthwise
 
     kernel = weight[:, 0].permute(1, 2, 0)[None].float()  # [1, K, K, C]
     stride, padding, dilation = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
-    y: Tensor = Depthwise.apply(
+    y: Tensor = Depthwise.apply(  # type: ignore[no-untyped-call]
         _halved(x).permute(0, 2, 3, 1), kernel, bias.float(), stride, padding, dilation, relu_in, relu_out
     )
     return y.permute(0, 3, 1, 2)
@@ -80,7 +89,8 @@ def correlate(search: Tensor, kernel: Tensor) -> Tensor:
     from siamtrack.models.kernels import Depthwise
 
     kernels = kernel.permute(0, 2, 3, 1).float()
-    y: Tensor = Depthwise.apply(_halved(search).permute(0, 2, 3, 1), kernels, None, 1, 0, 1, False, False)
+    halved = _halved(search).permute(0, 2, 3, 1)
+    y: Tensor = Depthwise.apply(halved, kernels, None, 1, 0, 1, False, False)  # type: ignore[no-untyped-call]
     return y.permute(0, 3, 1, 2)
 
 
@@ -95,7 +105,7 @@ class _Linear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """See the class."""
         ctx.save_for_backward(x, weight)
         return functional.linear(x, weight, bias)
@@ -111,12 +121,7 @@ class _Linear(torch.autograd.Function):
         return gx, gw, gb
 
 
-def inverted_residual(
-    x: Tensor,
-    expand: tuple[nn.Conv2d, nn.BatchNorm2d] | None,
-    middle: tuple[nn.Conv2d, nn.BatchNorm2d],
-    project: tuple[nn.Conv2d, nn.BatchNorm2d],
-) -> Tensor:
+def inverted_residual(x: Tensor, expand: ConvNorm | None, middle: ConvNorm, project: ConvNorm) -> Tensor:
     """Return 1x1 expansion, ReLU6, depth-wise convolution, ReLU6 and 1x1 projection, with frozen batch norm.
 
     Shapes: x [B, C, H, W], result [B, C', H', W'].

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 """Depth-wise convolution and correlation for training on a GPU, written in Triton.
 
 PyTorch's own depth-wise kernels take half of a training step of ``siamrpnpp_lite``. These keep channels last, apply
@@ -31,7 +32,7 @@ class Depthwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         w: Tensor,
@@ -116,19 +117,19 @@ def _weight_sums(x: Tensor, g: Tensor, size: int, padding: int, dilation: int, r
 
 
 @triton.jit
-def _relu6(x):  # type: ignore[no-untyped-def]
+def _relu6(x):
     return tl.minimum(tl.maximum(x, 0.0), 6.0)
 
 
 @triton.jit
-def _load(x, row, column, channel, height, width, channels, RELU: tl.constexpr):  # type: ignore[no-untyped-def]
+def _load(x, row, column, channel, height, width, channels, RELU: tl.constexpr):
     inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width))[:, None] & (channel < channels)[None, :]
     value = tl.load(x + (row * width + column)[:, None] * channels + channel[None, :], inside, 0.0).to(tl.float32)
     return _relu6(value) if RELU else value
 
 
 @triton.jit
-def _walk(x, w, b, gate, y, height, width, channels, rows, columns, each, walks,  # type: ignore[no-untyped-def]
+def _walk(x, w, b, gate, y, height, width, channels, rows, columns, each, walks,
           K: tl.constexpr, STRIDE: tl.constexpr, PAD: tl.constexpr, DILATION: tl.constexpr, BIAS: tl.constexpr,
           GATE: tl.constexpr, RELU_IN: tl.constexpr, RELU_OUT: tl.constexpr, ROWS: tl.constexpr, BW: tl.constexpr,
           BC: tl.constexpr):  # fmt: skip
@@ -183,7 +184,7 @@ def _walk(x, w, b, gate, y, height, width, channels, rows, columns, each, walks,
 
 
 @triton.jit
-def _weights(x, g, sums, height, width, channels, rows, columns, parts,  # type: ignore[no-untyped-def]
+def _weights(x, g, sums, height, width, channels, rows, columns, parts,
              K: tl.constexpr, PAD: tl.constexpr, DILATION: tl.constexpr, RELU_IN: tl.constexpr, BW: tl.constexpr,
              BC: tl.constexpr):  # fmt: skip
     image, part = tl.program_id(0) // parts, tl.program_id(0) % parts

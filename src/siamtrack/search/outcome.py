@@ -22,7 +22,7 @@ from siamtrack.config import override
 from siamtrack.errors import UserError
 from siamtrack.evaluate.results import read_run, sequence_file, write_run, write_sequence
 from siamtrack.models.zoo import Preset
-from siamtrack.runtimes.load import load_network
+from siamtrack.runtimes.load import load_module
 from siamtrack.search.space import settings, with_values
 from siamtrack.search.study import Plan, best_trial, own_trial, quiet, run_sequences, values_of
 from siamtrack.search.workers import Stop
@@ -191,14 +191,13 @@ def write_outcome(plan: Plan, trials: list[FrozenTrial], outcome: Outcome, prese
 
 def _write_weights(path: Path, model: str, preset: Preset) -> Path | None:
     """Write the model's weights with another preset; None if there are only ONNX graphs of it."""
-    from siamtrack.runtimes.torch_runtime import TorchNetwork, save
+    from siamtrack.runtimes.torch_runtime import save
 
     try:
-        network, _ = load_network(model, runtime="torch")
+        network, _ = load_module(model)
     except UserError:
         return None
-    assert isinstance(network, TorchNetwork)
-    save(path, network.model, preset)
+    save(path, network, preset)
     return path
 
 

@@ -48,7 +48,7 @@ class Replay:
         batch = Batch(**self._batch)
         drawn = self._generator.get_state()
         before = [buffer.clone() for buffer in self._model.buffers()]
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             self._descend(batch)

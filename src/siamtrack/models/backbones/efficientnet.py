@@ -43,9 +43,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
-        if fast.residual_ready(x, *self.depthwise[:2]):
-            expand = None if isinstance(self.expand, nn.Identity) else self.expand[:2]
-            y = fast.inverted_residual(x, expand, self.depthwise[:2], self.project)
+        middle = fast.pair(self.depthwise)
+        if fast.residual_ready(x, *middle):
+            expand = None if isinstance(self.expand, nn.Identity) else fast.pair(self.expand)
+            y = fast.inverted_residual(x, expand, middle, fast.pair(self.project))
         else:
             y = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
@@ -116,7 +117,7 @@ class EfficientNetLite0(nn.Module):
         Shapes: x [B, 3, S, S], BGR values less 127 over 128, with S = 8 n + 7; result: a [B, channels, n, n] per stage
         of 3, 4, 5 (2 n + 1 cells for stage 2, 4 n + 3 for stage 1).
         """
-        x = functional.relu6(fast.conv_norm(x, *self.stem[:2])) if fast.ready(x) else self.stem(x)
+        x = functional.relu6(fast.conv_norm(x, *fast.pair(self.stem))) if fast.ready(x) else self.stem(x)
         outputs = {}
         for number, stage in enumerate(self.blocks, 1):
             x = outputs[number] = stage(x)

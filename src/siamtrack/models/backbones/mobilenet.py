@@ -38,8 +38,9 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        if fast.residual_ready(x, *self.conv[3:5]):
-            y = fast.inverted_residual(x, self.conv[:2], self.conv[3:5], self.conv[6:])
+        middle = fast.pair(self.conv, 3)
+        if fast.residual_ready(x, *middle):
+            y = fast.inverted_residual(x, fast.pair(self.conv), middle, fast.pair(self.conv, 6))
         else:
             y = self.conv(x)
         return x + y if self.residual else y
