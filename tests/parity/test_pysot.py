@@ -107,13 +107,14 @@ def test_crops_are_identical(run, clip):
     assert np.array_equal(region, recorded["x_crop"])
 
 
-def test_networks_agree(run):
+def test_networks_agree(run, request):
     recorded, network, *_ = run
+    # MobileNetV2's recorded values are up to 1.2e-4 from those in float64, and so are ours, with other roundings.
+    tolerance = 3e-4 if "mobilev2" in request.node.callspec.params["run"][0] else 1e-4
     kernels = network.template(recorded["z_crop"][None])
     prediction = network.search(recorded["x_crop"][None], kernels)
     for ours, theirs in ((prediction.cls, recorded["cls"]), (prediction.loc, recorded["loc"])):
-        # The recorded values are up to 1.2e-4 from those in float64, and so are ours, with other roundings.
-        assert np.abs(ours - theirs).max() < 3e-4 * np.abs(theirs).max()
+        assert np.abs(ours - theirs).max() < tolerance * np.abs(theirs).max()
 
 
 def rounding_tie(state, model, tracking) -> bool:

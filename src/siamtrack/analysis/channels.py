@@ -1,6 +1,6 @@
 """Channels: which channels of the depth-wise response light up for which category.
 
-Source: SiamRPN++, Depthwise Cross Correlation and figure 5: objects of one category have high
+Source: SiamRPN++, section 3.4 (depth-wise correlation) and figure 5: objects of one category have high
 responses in the same channels, and other channels are suppressed.
 """
 
@@ -217,7 +217,7 @@ def describe(numbers: dict[str, Any]) -> Section:
     return Section(
         title="Channels",
         question="In the depth-wise response objects of one category light up the same channels, while other channels "
-        "stay dark (SiamRPN++, Depthwise Cross Correlation, figure 5).",
+        "stay dark (SiamRPN++, section 3.4, figure 5).",
         method=f"{numbers['model']}, stage {numbers['stage']}: the correlation of template and search region that "
         "classifies, before its channels are mixed, at the target (3 x 3 cells), averaged over frames of a sequence. "
         "It is divided by its sum over channels, and each channel is given mean 0 and deviation 1 over sequences. The "

@@ -1,4 +1,4 @@
-"""Up-channel against depth-wise correlation on the same trunk (SiamRPN++, Depthwise Cross Correlation, figure 4)."""
+"""Up-channel against depth-wise correlation on the same trunk (SiamRPN++, section 3.4, figure 4)."""
 
 from functools import partial
 from time import perf_counter
@@ -114,7 +114,7 @@ def describe(numbers: dict[str, Any]) -> Section:
         title="Correlation",
         question="SiamRPN lifts the template to a kernel for each output (up-channel): most of its parameters are "
         "there, and both sides are unbalanced. SiamRPN++ correlates channel by channel (depth-wise) and mixes the "
-        "channels afterwards, with a tenth of the parameters (Depthwise Cross Correlation, figure 4).",
+        "channels afterwards, with a tenth of the parameters (section 3.4, figure 4).",
         method=f"Both heads on stage {numbers['stage']} of {numbers['trunk']}, {numbers['width']} channels, trained in "
         "the same way. GMAC: billions of multiply-accumulates, of convolutions. Time: median of a search crop, "
         f"and of the part after the trunk alone, batch 1, the two heads in turns on {numbers['device']}, in "

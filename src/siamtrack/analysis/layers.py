@@ -1,6 +1,6 @@
 """Layers: what each level of the trunk is worth alone, and all together.
 
-Source: SiamRPN++, Layer-wise Aggregation and table 1.
+Source: SiamRPN++, section 3.3 (layer-wise aggregation) and table 1.
 """
 
 import copy
@@ -129,7 +129,7 @@ def describe(numbers: dict[str, Any]) -> Section:
     return Section(
         title="Layers",
         question="Early features say where, late ones what. SiamRPN++ correlates several levels and fuses them by "
-        "learned weights (Layer-wise Aggregation, table 1).",
+        "learned weights (SiamRPN++, section 3.3, table 1).",
         method=f"{how} AUC of tracking all sequences with the preset's parameters. The weights are the softmax of "
         f"the learned ones{' (of the first seed)' if numbers['trained_apart'] else ''}.",
         findings=[f"The best level alone is stage {single}: {alone[single]:.3f}; all together: {means[whole]:.3f}."]
