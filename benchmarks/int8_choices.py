@@ -1,4 +1,4 @@
-"""What int8 costs, convolution by convolution and by method of calibration: the numbers in docs/export.md.
+"""What int8 costs, convolution by convolution and rule by rule: the numbers in docs/export.md.
 
 python benchmarks/int8_choices.py SEQUENCES [--model siamrpnpp_lite] [--crops 96] [--only stem]
 
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import onnxruntime
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.models import zoo
@@ -67,13 +67,13 @@ def main() -> None:
     kept = float_nodes(model, preset.model.search_size)
     heads = [name for name in kept if name not in correlations and "backbone" not in convolutions[name]]
 
-    def judge(label: str, exclude=(), only=None, method=CalibrationMethod.MinMax, options=None) -> None:
+    def judge(label: str, exclude=(), only=None) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "search.onnx"
             quantize_static(
                 search, path, Feeds(calibration), per_channel=True, activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"], nodes_to_quantize=only,
-                nodes_to_exclude=list(exclude), calibrate_method=method, extra_options=options or {},
+                nodes_to_exclude=list(exclude),
             )  # fmt: skip
             quantized = onnxruntime.InferenceSession(path)
             found = [scores(quantized.run(["cls"], feed)[0]) for feed in held_out]
@@ -84,14 +84,10 @@ def main() -> None:
     for name, weight in convolutions.items():
         if weight in weights and (given.only or "") in weight:
             judge(weight, only=[name])
-    if not given.only:
-        judge("all but the correlations", exclude=correlations)
-        judge("... and the last convolutions", exclude=[*correlations, *heads])
-        percentile = {"CalibPercentile": 99.99}
-        judge("... percentile 99.99", [*correlations, *heads], None, CalibrationMethod.Percentile, percentile)
-        judge("... entropy", [*correlations, *heads], None, CalibrationMethod.Entropy)
-        judge("all but correlations and early ones", [name for name in kept if name not in heads])
-        judge("what siamtrack export does", exclude=kept)
+    judge("all but the correlations", exclude=correlations)
+    judge("... and the last convolutions", exclude=[*correlations, *heads])
+    judge("all but the correlations and the early ones", [name for name in kept if name not in heads])
+    judge("what siamtrack export does", exclude=kept)
 
 
 if __name__ == "__main__":

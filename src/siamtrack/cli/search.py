@@ -76,7 +76,7 @@ def search(
         list[str] | None,
         typer.Option("--set", help="key=value over the preset's, e.g. search.search_size=null; repeat."),
     ] = None,
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="auto, onnx or torch.")] = "auto",
+    runtime: Annotated[Runtime, typer.Option("--runtime", help="auto, onnx, openvino or torch.")] = "auto",
     device: options.Device = "cpu",
     threads: Annotated[
         int | None,

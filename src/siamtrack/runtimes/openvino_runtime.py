@@ -51,7 +51,7 @@ def _graph(core: Any, model: Any, metadata: dict[str, str], options: dict[str, A
     compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
 
     def run(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        # Known shapes make the search a fifth faster; there are one or two sizes of search region in a run.
+        # Known shapes make a search faster; there are one or two sizes of search region in a run.
         shapes = tuple(value.shape for value in values)
         if shapes not in compiled:
             sized = model.clone()
