@@ -77,7 +77,7 @@ def run(request):
         low, high = map(float, recorded["confidence_low_high"])
         longterm = tracking.longterm.model_copy(update={"low": low, "high": high})
         tracking = tracking.model_copy(update={"longterm": longterm})
-    return recorded, TorchNetwork(model), converted.preset.model, tracking, frames
+    return recorded, TorchNetwork(model), converted.preset.model, tracking, frames, model.eval()
 
 
 @pytest.mark.parametrize("config", sorted(path.stem[5:] for path in GOLDEN.glob("keys_*.txt")))
@@ -86,7 +86,9 @@ def test_every_entry_has_its_place(config):
     wanted = shapes(config)
     zeros = {name: torch.zeros(shape) for name, shape in wanted.items()}
     converted = pysot.convert(zeros, GOLDEN / config)
-    ours = {name: tuple(value.shape) for name, value in SiameseRPN(converted.preset.model).state_dict().items()}
+    with torch.device("meta"):
+        model = SiameseRPN(converted.preset.model)
+    ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     mapped = {pysot.our_name(name): shape for name, shape in wanted.items()}
     assert len(mapped) == len(wanted)
     assert mapped == {name: shape for name, shape in ours.items() if name in mapped}
@@ -94,7 +96,7 @@ def test_every_entry_has_its_place(config):
 
 
 def test_crops_are_identical(run, clip):
-    recorded, _, model, _, _ = run
+    recorded, _, model, *_ = run
     x, y, w, h = recorded["init"]
     center, size = np.array([[x + (w - 1) / 2, y + (h - 1) / 2]]), np.array([[w, h]])
     fill = np.array([cv2.mean(clip[0])[:3]]).astype(np.uint8)
@@ -107,14 +109,35 @@ def test_crops_are_identical(run, clip):
     assert np.array_equal(region, recorded["x_crop"])
 
 
-def test_networks_agree(run, request):
+@torch.inference_mode()
+def test_networks_agree(run):
+    recorded, *_, module = run
+    z, x = (torch.from_numpy(recorded[name][None]).permute(0, 3, 1, 2).float() for name in ("z_crop", "x_crop"))
+    prediction = module.search(x, module.template(z))
+    assert distance(prediction, recorded) < 1e-4
+
+
+# Folding batch norm rounds in other places than PySOT does. The recorded values themselves are up to 1.2e-4
+# (MobileNetV2) and 8e-5 (ResNet-50, three levels) from those in float64, ours are no further, and so up to 1.7e-4 and
+# 1.4e-4 lie between them; in all others less than 1e-4.
+FOLDED = {
+    "siamrpn_mobilev2_l234_dwxcorr": 3e-4,
+    "siamrpn_r50_l234_dwxcorr": 2e-4,
+    "siamrpn_r50_l234_dwxcorr_lt": 2e-4,
+    "siamrpn_r50_l234_dwxcorr_lt_switch": 2e-4,
+}
+
+
+def test_networks_agree_as_they_run(run, request):
     recorded, network, *_ = run
-    # MobileNetV2's recorded values are up to 1.2e-4 from those in float64, and so are ours, with other roundings.
-    tolerance = 3e-4 if "mobilev2" in request.node.callspec.params["run"][0] else 1e-4
-    kernels = network.template(recorded["z_crop"][None])
-    prediction = network.search(recorded["x_crop"][None], kernels)
-    for ours, theirs in ((prediction.cls, recorded["cls"]), (prediction.loc, recorded["loc"])):
-        assert np.abs(ours - theirs).max() < tolerance * np.abs(theirs).max()
+    prediction = network.search(recorded["x_crop"][None], network.template(recorded["z_crop"][None]))
+    assert distance(prediction, recorded) < FOLDED.get(request.node.callspec.params["run"][0], 1e-4)
+
+
+def distance(prediction, recorded) -> float:
+    """Return the largest difference from the recorded response, as a share of its largest value."""
+    pairs = ((prediction.cls, recorded["cls"]), (prediction.loc, recorded["loc"]))
+    return max(float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max()) for ours, theirs in pairs)
 
 
 def rounding_tie(state, model, tracking) -> bool:
@@ -126,7 +149,7 @@ def rounding_tie(state, model, tracking) -> bool:
 
 def test_runs_agree(run, clip):
     """Where PySOT's own rounding of the search region hangs on the last digits, the run goes on from its answer."""
-    recorded, network, model, tracking, frames = run
+    recorded, network, model, tracking, frames, _ = run
     core = TrackerCore(network, model, tracking)
     state = core.init(clip[:1], recorded["init"][None])
     ties = 0

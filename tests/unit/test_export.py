@@ -31,13 +31,13 @@ BOX = (100, 90, 40, 40)
 SHIPPED = zoo.weights("siamrpnpp_lite", ".search.onnx")
 
 
-def tiny(mask: bool = False) -> tuple[SiameseRPN, zoo.Preset]:
-    """Return a small network with weights by chance, and its preset."""
+def tiny(mask: str = "") -> tuple[SiameseRPN, zoo.Preset]:
+    """Return a small network with weights by chance, and its preset; with masks on the trunk ``mask``."""
     torch.manual_seed(5)
     model = {"backbone": {"name": "alexnet", "stages": [5], "width": 0.125}, "base_size": 0}
     model["head"] = {"widths": [32], "adjust": False}
     if mask:
-        model = {"backbone": {"name": "resnet18", "stages": [3]}, "head": {"widths": [16]}, "mask": True}
+        model = {"backbone": {"name": mask, "stages": [3]}, "head": {"widths": [16]}, "mask": True}
     preset = zoo.from_json(json.dumps({"name": "tiny", "model": model, "tracking": {}}), "tiny")
     return SiameseRPN(preset.model).eval(), preset
 
@@ -105,6 +105,18 @@ def test_torchscript_files_run(exported, tmp_path):
     assert boxes["largest_px"] < 0.01
 
 
+def test_torchscript_draws_masks(tmp_path):
+    model, preset = tiny("efficientnet_lite0")
+    written = export(model, preset, tmp_path / "traced", "torchscript")
+    networks = TorchNetwork(model), load_network(written[2], threads=1)[0]
+    rng = np.random.default_rng(0)
+    z, x = (rng.integers(0, 255, (1, side, side, 3), np.uint8) for side in (127, 303))  # not the size of the export
+    ours, theirs = (
+        network.draw(network.search(x, network.template(z)).context, np.array([[0, 30]])) for network in networks
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
 def test_executorch_files_run_at_their_size_only(exported, tmp_path):
     pytest.importorskip("executorch.runtime")
     _, model, preset, clip, crops = exported
@@ -140,7 +152,7 @@ def test_the_first_the_last_and_the_correlations_stay_in_floating_point():
 
 
 def test_the_command_exports_masks_and_verifies(sequences, square, tmp_path):
-    model, preset = tiny(mask=True)
+    model, preset = tiny("resnet18")
     weights, out = tmp_path / "masks.safetensors", tmp_path / "out"
     save(weights, model, preset)
     words = [

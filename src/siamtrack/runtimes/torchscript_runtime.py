@@ -40,7 +40,9 @@ def _graph(module: Any, metadata: str | bytes, device: str) -> Graph:
     @torch.inference_mode()
     def run(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         outputs = module(*(torch.from_numpy(value).to(device) for value in values))
-        return [output.cpu().numpy() for output in outputs]
+        return [output.cpu().numpy() for output in ((outputs,) if alone else outputs)]
 
     gives = next(iter(module.graph.outputs())).type()
-    return Graph(run, len(list(module.graph.inputs())) - 1, len(gives.elements()), json.loads(metadata or "{}"))
+    alone = gives.kind() == "TensorType"
+    count = 1 if alone else len(gives.elements())
+    return Graph(run, len(list(module.graph.inputs())) - 1, count, json.loads(metadata or "{}"))
