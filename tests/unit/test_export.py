@@ -210,6 +210,7 @@ def test_speed_is_compared_with_fp32(exported):
         (["--calibrate", "nowhere"], "--calibrate nowhere: there is no such file or folder"),
         (["--box", "1,2,3,4"], "--box belongs to the video of --calibrate"),
         (["--out", "no/such/folder/model"], "there is no folder no/such/folder"),
+        (["--out", "."], "--out .: expected the name of the files"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(weights, words, sentence):

@@ -67,6 +67,10 @@ def export(
     if not (find_spec("torch") and find_spec("safetensors")):
         raise UserError("export needs PyTorch; pip install 'siamtrack[train]'")
     stem = out or Path(Path(model).stem if Path(model).suffix else model)
+    if stem.name in ("", ".."):
+        raise UserError(
+            f"--out {out}: expected the name of the files, such as lite" if out else f"there is no file {model}"
+        )
     report = writable(stem.with_name(f"{stem.name}.export.json"))
     clips = _clips(calibrate, box)
     if precision == "int8" and not clips:
