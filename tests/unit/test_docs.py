@@ -21,6 +21,12 @@ def commands():
                         yield pytest.param(part.split()[1:], id=f"{page.name}: {part.strip()}")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s#]+)[^)\s]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("words", list(commands()))
 def test_documented_commands_and_options_exist(words):
     command = typer.main.get_command(app)
