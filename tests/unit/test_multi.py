@@ -9,6 +9,7 @@ import pytest
 
 from siamtrack import MultiTracker, Target, Tracker, UserError
 from siamtrack.multi import earliest, numbered
+from siamtrack.tracking.config import TrackingConfig
 from siamtrack.tracking.core import Step
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import VideoFrame
@@ -181,7 +182,7 @@ def test_a_target_that_stays_lost_is_dropped(longterm):
 
 def test_dropping_needs_a_tracker_that_knows_when_it_is_lost(tracker):
     with pytest.raises(UserError, match="drop_after 3 needs a tracker that knows when it has lost its target: take"):
-        MultiTracker(tracker, drop_after=3)
+        MultiTracker(tracker.with_tracking(TrackingConfig()), drop_after=3)
     with pytest.raises(UserError, match="batch 0: expected a number from 1"):
         MultiTracker(tracker, batch=0)
 

@@ -122,7 +122,7 @@ def dataset(tmp_path_factory):
 
 def make_plan(dataset, folder, **changes):
     searched, held = study.split(dataset, 0.3, 0)
-    tracking = TrackingConfig()
+    tracking = zoo.load("siamrpnpp_lite").section("tracking", TrackingConfig)
     config = SearchConfig(window_influence=None, search_size=None)
     plan = study.Plan(
         folder, dataset, searched, held, "one-pass", "auc", parameters(config, tracking, LITE), tracking,

@@ -45,7 +45,7 @@ def test_track_follows_several_objects(siamtrack, clip, square, tmp_path):
     code, said = siamtrack("track", clip, *boxes, "--end", 6, "--out", "a.csv", "--video", "a.mp4", *FAST)
     assert (code, "tracked 2 targets in 6 frames" in said) == (0, True)
     rows = table(tmp_path / "a.csv")
-    assert list(rows[0]) == ["frame", "time", "id", "x", "y", "w", "h", "score"]
+    assert list(rows[0]) == ["frame", "time", "id", "x", "y", "w", "h", "score", "lost"]
     assert [(row["frame"], row["id"]) for row in rows] == [(str(f), i) for f in range(6) for i in "12"]
     found = np.array([[float(row[key]) for key in "xywh"] for row in rows]).reshape(6, 2, 4)
     assert iou(found[:, 0], square[1][:6]).min() > 0.6
@@ -119,7 +119,10 @@ def test_lists_that_cannot_be_used(tmp_path, name, text, said):
     [
         (["track", "CLIP", "--boxes", "no.csv"], "there is no file no.csv"),
         (["track", "CLIP", "--boxes", "no.csv", "--box", "1,2,3,4"], "and not both"),
-        (["track", "CLIP", "--box", "1,2,30,40", "--drop-after", "5"], "needs a tracker that knows when it has lost"),
+        (
+            ["track", "CLIP", "--box", "1,2,30,40", "--drop-after", "5", "--model", "siamrpnpp_nano"],
+            "needs a tracker that knows when it has lost",
+        ),
         (["track", "CLIP", "--box", "1,2,30,40", "--box", "400,2,30,40"], "target 2: box 400,2,30,40 lies outside"),
         (["track-many", "no.csv"], "there is no file no.csv"),
         (["track-many", "list.csv", "--format", "xml"], "--format xml: expected one of jsonl, csv, txt"),

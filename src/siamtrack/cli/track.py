@@ -55,7 +55,8 @@ def track(
 ) -> None:
     """Follow objects in boxes through a video.
 
-    Writes a row a frame and object (frame, time in seconds, x, y, w, h, score; with several objects also their id) and
+    Writes a row a frame and object (frame, time in seconds, x, y, w, h, score, and where the model knows it
+    whether the object is lost; with several objects also their id) and
     an H.264 video with the boxes drawn. Ctrl-C stops and keeps what was done.
     """
     if bool(box) == bool(boxes):
