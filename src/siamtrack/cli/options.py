@@ -20,6 +20,9 @@ RuntimeName = Annotated[Runtime, typer.Option("--runtime", help="What runs the n
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="Threads of the CPU; one a core if not given.")
 ]
+DropAfter = Annotated[
+    int | None, typer.Option("--drop-after", min=1, help="Drop an object that was lost for so many frames on end.")
+]
 Tracking = Annotated[
     list[str] | None,
     typer.Option(

@@ -40,10 +40,7 @@ def track(
         typer.Option("--start", help="First frame (120) or time (4.5s, 1:02); the box belongs to it."),
     ] = None,
     end: Annotated[str | None, typer.Option("--end", help="Frame or time before which to stop.")] = None,
-    drop_after: Annotated[
-        int | None,
-        typer.Option("--drop-after", min=1, help="Drop an object that was lost for so many frames on end."),
-    ] = None,
+    drop_after: options.DropAfter = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Objects that go through the network together at most.")
     ] = None,

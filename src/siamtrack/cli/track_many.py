@@ -39,10 +39,7 @@ def track_many(
             "--batch", min=1, help=f"Videos a tracker follows in step (default: {_GPU_TOGETHER} on a GPU, else 1)"
         ),
     ] = None,
-    drop_after: Annotated[
-        int | None,
-        typer.Option("--drop-after", min=1, help="Drop an object that was lost for so many frames on end."),
-    ] = None,
+    drop_after: options.DropAfter = None,
     model: options.Model = DEFAULT,
     settings: options.Tracking = None,
     device: options.Device = "cpu",

@@ -56,10 +56,7 @@ def table(path: Path, what: str, columns: int) -> NDArray[np.float64]:
     for number, row in enumerate(rows, 1):
         if len(row) != columns:
             raise UserError(f"{what}: line {number} of {path} has {len(row)} values, expected {columns}")
-    try:
-        return np.array(rows, float)
-    except ValueError as error:
-        raise UserError(f"{what}: {path} is not numbers ({error})") from None
+    return _floats(rows, path, what)
 
 
 def numbers(path: Path, what: str, count: int, things: str = "frames") -> NDArray[np.float64]:
@@ -71,6 +68,10 @@ def numbers(path: Path, what: str, count: int, things: str = "frames") -> NDArra
     words = " ".join(lines(path, what)).replace(",", " ").split()
     if len(words) != count:
         raise UserError(f"{what}: {path} has {len(words)} values but there are {count} {things}")
+    return _floats(words, path, what)
+
+
+def _floats(words: list[str] | list[list[str]], path: Path, what: str) -> NDArray[np.float64]:
     try:
         return np.array(words, float)
     except ValueError as error:
