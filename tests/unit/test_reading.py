@@ -100,6 +100,129 @@ def test_a_video_entered_in_the_middle_is_the_same_as_one_read_from_the_start(na
         VideoSource(path, FRAMES)
 
 
+def copied(source, path, skip=0):
+    """Copy a film's packets, without decoding them, from the one numbered ``skip`` on."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        stream = part.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if packet.dts is not None and number >= skip:
+                packet.stream = stream
+                part.mux(packet)
+    return path
+
+
+def packets(path):
+    with av.open(str(path)) as container:
+        return [packet.is_keyframe for packet in container.demux(video=0) if packet.dts is not None]
+
+
+@pytest.mark.parametrize("behind", [0, 3], ids=["at a keyframe", "between two"])
+def test_a_recording_that_begins_amid_a_group_is_entered_at_the_right_frame(behind, tmp_path):
+    """What precedes the first keyframe in it, or needs what came before, is never shown, and has no number."""
+    options = B_FRAMES | {"x264-params": "open-gop=1:keyint=14:min-keyint=14:b-adapt=0"}
+    whole = film(tmp_path / "whole.ts", options=options)
+    second = [number for number, key in enumerate(packets(whole)) if key][1]
+    path = copied(whole, tmp_path / "part.ts", second + behind)
+    source = VideoSource(path)
+    frames = list(source)
+    assert 50 < len(frames) < len(packets(path))  # some of them are not shown
+    assert source.problem is None
+    for start in (1, 20, 45, len(frames) - 1):
+        entered = next(iter(VideoSource(path, start)))
+        assert (entered.index, entered.time) == (start, pytest.approx(frames[start].time))
+        assert np.array_equal(entered.image, frames[start].image)
+
+
+def test_a_recording_may_begin_with_what_cannot_be_decoded(tmp_path):
+    whole = film(tmp_path / "whole.webm", "libvpx-vp9", {"g": "20", "deadline": "realtime", "cpu-used": "8"})
+    source = VideoSource(copied(whole, tmp_path / "part.webm", 7))
+    frames = list(source)
+    assert 60 < len(frames) < FRAMES - 7
+    assert (frames[0].index, frames[0].time, source.problem) == (0, 0, None)
+    assert abs(int(frames[0].image[-1, -1, 0]) - (20 + 2 * (FRAMES - len(frames)))) < 8
+
+
+def test_times_are_in_the_order_of_the_frames_where_a_file_tells_that_of_decoding(tmp_path):
+    frames = list(VideoSource(film(tmp_path / "a.avi", options=B_FRAMES)))
+    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(FRAMES)])
+    late = list(VideoSource(tmp_path / "a.avi", 2.0, 2.2))
+    assert [frame.index for frame in late] == [50, 51, 52, 53, 54]
+
+
+def test_films_that_were_joined_go_on_in_time(tmp_path):
+    part = film(tmp_path / "part.ts").read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    frames = list(VideoSource(tmp_path / "joined.ts"))
+    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(2 * FRAMES)])
+    assert next(iter(VideoSource(tmp_path / "joined.ts", FRAMES + 3))).time == pytest.approx((FRAMES + 3) / 25)
+
+
+def test_uneven_frames_are_no_film_cut_short(tmp_path):
+    """MPEG-TS then claims 90,000 frames a second, and WebM a rate of its own."""
+    slow = [40 * number for number in range(45)] + [1800 + 900 * number for number in range(45)]
+    for name in ("uneven.ts", "uneven.mkv", "uneven.mp4"):
+        source = VideoSource(film(tmp_path / name, options=B_FRAMES, times=slow))
+        assert len(list(source)) == FRAMES
+        assert (source.problem, source.fps < 100) == (None, True)
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.flv", "cut.webm"])
+def test_a_film_without_an_index_that_is_cut_short(name, tmp_path):
+    path = film(tmp_path / name, **({"codec": "libvpx"} if name == "cut.webm" else {"options": B_FRAMES}))
+    whole = VideoSource(path)
+    assert (len(list(whole)), whole.problem) == (FRAMES, None)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    source = VideoSource(path)
+    count = len(list(source))
+    assert 30 < count < 80
+    assert f"ended after {count} frames" in source.problem
+    assert "cut short" in source.problem
+
+
+def test_songs_and_texts_are_no_films(tmp_path):
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        song = container.add_stream("aac", rate=44100)
+        cover = container.add_stream("mjpeg")
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.start_encoding()
+        picture = av.Packet(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
+        picture.stream, picture.pts, picture.dts, picture.is_keyframe = cover, 0, 0, True
+        container.mux(picture)
+        for number in range(20):
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            silence.sample_rate, silence.pts = 44100, 1024 * number
+            container.mux(song.encode(silence))
+        container.mux(song.encode(None))
+    with av.open(str(tmp_path / "song.mp4")) as container:
+        assert len(container.streams.video) == 1
+    (tmp_path / "boxes.txt").write_text("10,20,30,40\n" * 99)  # FFmpeg would film it scrolling by
+    for name in ("song.mp4", "boxes.txt"):
+        with pytest.raises(UserError, match=f"{name} holds no video stream"):
+            VideoSource(tmp_path / name)
+
+
+def test_an_image_that_cannot_be_opened_ends_the_source(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "1.png").mkdir()
+    images = VideoSource(tmp_path)
+    assert len(list(images)) == 1
+    assert "1.png cannot be opened" in images.problem
+
+
+def test_few_large_frames_wait(tmp_path, monkeypatch):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02d}.png"), np.zeros((20, 30, 3), np.uint8))
+    reads = []
+    plain = source.read_image
+    monkeypatch.setattr(source, "read_image", lambda path: reads.append(path) or plain(path))
+    monkeypatch.setattr(source, "_AHEAD_BYTES", 2000)
+    frames = iter(VideoSource(tmp_path))
+    next(frames)
+    time.sleep(0.1)
+    assert len(reads) <= 3  # the one in use, one that waits, one in hand
+
+
 def test_images_before_the_start_are_not_read(tmp_path):
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes(b"no image")

@@ -1,8 +1,10 @@
 """Frames of a video file or network stream, decoded with PyAV; entered anywhere without decoding what comes before."""
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.stream import Disposition
 
 from siamtrack.errors import UserError
 from siamtrack.video.frame import Moment, VideoFrame, reached
@@ -20,6 +23,7 @@ _NUMBERED = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg")
 _REORDERED = 32
 """Frames that may come later in the file than frames shown after them; H.264 and HEVC allow 16."""
 _TRIES = 3  # keyframes that are sought before a file counts as one that cannot be entered in the middle
+_FASTEST = 1000  # frames a second; a file that claims as many or more tells the ticks of its clock
 
 Decoded = Iterator[tuple[int, float, av.VideoFrame]]
 
@@ -38,7 +42,7 @@ class Film:
     fps: Fraction | None
     """Frames a second, if it says so."""
     count: int | None
-    """Frames that it should have, if that is known."""
+    """About how many frames it should have, if that is known."""
     live: bool
     """Whether it is a URL without an end, such as a camera's: frames come when they come."""
     problem: str | None = None
@@ -51,13 +55,13 @@ class Film:
         if "://" not in path and not Path(path).is_file():
             raise UserError(f"there is no file {path}")
         self._container = self._open()
-        stream = self._container.streams.video[0]
+        stream = _shown(self._container)
         self.live = self._remote and self._container.duration is None
-        rate = stream.average_rate or stream.guessed_rate
-        self.fps = Fraction(rate) if rate else None
-        duration = stream.duration * stream.time_base if stream.duration and stream.time_base else None
-        # An edit list hides frames that the container counts; the duration is what is shown.
-        self.count = round(duration * self.fps) if duration and self.fps else stream.frames or None
+        rates = (rate for rate in (stream.average_rate, stream.guessed_rate) if rate and rate < _FASTEST)
+        self.fps = next(map(Fraction, rates), None)
+        self._length = _length(self._container)
+        # An edit list hides frames that the container counts; the length is what is shown.
+        self.count = round(self._length * self.fps) if self._length and self.fps else stream.frames or None
 
     def frames(self, start: Moment | None, end: Moment | None) -> Generator[VideoFrame]:
         """Yield the frames from ``start`` to before ``end``; the film is closed afterwards."""
@@ -78,40 +82,55 @@ class Film:
             raise UserError(f"{self._path} did not answer for {self._patience:g} s") from None
         except av.error.FFmpegError as error:
             raise UserError(f"{self._path} is no video that can be read ({error.strerror})") from None
-        if not container.streams.video:
+        if container.format.name == "tty" or not _films(container):
             container.close()
             raise UserError(f"{self._path} holds no video stream")
-        container.streams.video[0].thread_type = "AUTO"
+        _shown(container).thread_type = "AUTO"
         return container
 
     def _from(self, start: Moment | None) -> Decoded:
         """Yield frames from ``start`` or somewhat before on."""
-        if start and not self._remote:
-            stamps, keys = self._stamps(start)
-            self._container.close()  # read on to somewhere behind the start
-            self._container = self._open()
-            if keys:
-                found = self._entered(start, stamps, keys)
-                if found is not None:
-                    return found
-                self._container.close()
-                self._container = self._open()
+        told = self._container.format.name != "avi" and _shown(self._container).codec_context.name in _NUMBERED
+        if start and told and not self._remote:
+            origin = next((frame.pts for _, _, frame in self._decoded(None)), None)
+            self._start_again()
+            if origin is not None:
+                stamps, keys = self._stamps(start, origin)
+                self._start_again()
+                if stamps:
+                    found = self._entered(start, stamps, keys)
+                    if found is not None:
+                        return found
+                    self._start_again()
         return self._decoded(None)
 
-    def _stamps(self, start: Moment) -> tuple[list[int], list[tuple[int, int]]]:
+    def _start_again(self) -> None:
+        self._container.close()
+        self._container = self._open()
+        self._number, self.problem = 0, None
+
+    def _stamps(self, start: Moment, origin: int) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the time stamps of all frames up to somewhat behind ``start``, in order, without decoding any, and
         each keyframe's, with the one to seek it by; nothing if the file does not tell them reliably.
+
+        Args:
+            start: frame or time.
+            origin: time stamp of the first frame that can be decoded; what is before is never shown.
         """
-        stream = self._container.streams.video[0]
+        stream = _shown(self._container)
         stamps: list[int] = []
         keys: list[tuple[int, int]] = []
-        if stream.codec_context.name not in _NUMBERED:
-            return [], []
+        last = -math.inf
         try:
             for packet in self._container.demux(stream):
                 if packet.size == 0 and packet.dts is None:  # the end
                     break
-                if packet.pts is None or not (keys or packet.is_keyframe):
+                if packet.pts is None or (packet.dts is not None and packet.dts < last):
+                    return [], []
+                last = last if packet.dts is None else packet.dts
+                if packet.pts < origin:
+                    continue
+                if not (keys or packet.is_keyframe):
                     return [], []
                 if packet.is_keyframe:
                     keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
@@ -122,11 +141,12 @@ class Film:
                     break
         except av.error.FFmpegError:  # decoding will say what is wrong
             return [], []
-        return (stamps, keys) if len(set(stamps)) == len(stamps) else ([], [])
+        reliable = len(set(stamps)) == len(stamps) and stamps[:1] == [origin]
+        return (stamps, keys) if reliable else ([], [])
 
     def _entered(self, start: Moment, stamps: list[int], keys: list[tuple[int, int]]) -> Decoded | None:
         """Return the frames from ``start`` on by way of the last keyframe before it; None if that is not possible."""
-        stream = self._container.streams.video[0]
+        stream = _shown(self._container)
         tick, origin = stream.time_base, stamps[0]
         first = next((i for i, pts in enumerate(stamps) if reached(start, i, float((pts - origin) * tick))), None)
         if first is None:
@@ -163,32 +183,108 @@ class Film:
 
     def _decoded(self, origin: int | None) -> Decoded:
         """Yield what can be decoded from here on. Origin: time stamp of frame 0; None if that is the first to come."""
-        stream = self._container.streams.video[0]
-        began = None if origin is None else float(origin * stream.time_base)
-        error = None
+        stream = _shown(self._container)
+        clock = _Clock(self._container, origin, 1 / float(self.fps or 25))
+        error, broken = None, False
         packets = self._container.demux(stream)
-        while error is None:
+        while not broken:
+            packet, frames = None, []
             try:
                 packet = next(packets, None)
                 if packet is None:
                     break
+                clock.feed(packet)
                 frames = packet.decode()
             except av.error.FFmpegError as problem:
-                error, frames = problem, _held_back(stream)
+                error = problem
+                # A recording may begin between two keyframes, and a camera go on after a disturbance.
+                broken = packet is None or not (self.live or self._number == 0)
+                frames = _held_back(stream) if broken else []
             for frame in frames:
-                stamped = frame.pts is not None and stream.time_base is not None
-                seconds = float(frame.pts * stream.time_base) if stamped else self._number / float(self.fps or 25)
-                began = seconds if began is None else began
                 number, self._number = self._number, self._number + 1
-                yield number, seconds - began, frame
+                yield number, clock.time(frame), frame
         if isinstance(error, av.error.ExitError):
             self.problem = f"{self._path} gave no frame for {self._patience:g} s after {self._number} frames"
-        elif error and self._number:
+        elif broken and self._number:
             self.problem = f"{self._path} broke after {self._number} frames ({error.strerror})"
-        elif error:
+        elif error and not self._number:
             self.problem = f"{self._path} holds no frame that can be decoded ({error.strerror})"
-        elif self.count and self._number < 0.98 * self.count - 1:
-            self.problem = f"{self._path} ended after {self._number} of {self.count} frames; the file is cut short"
+        elif self._length and clock.missing(self._length):
+            self.problem = (
+                f"{self._path} ended after {self._number} frames, {clock.missing(self._length):.1f} s before the end "
+                f"of the {float(self._length):.1f} s that it should have; it was cut short"
+            )
+
+
+class _Clock:
+    """The times of frames, where a file tells them and where it does not.
+
+    Args:
+        container: that is read.
+        origin: time stamp of frame 0; None if that is the first to come.
+        step: seconds between frames that have no time stamp.
+    """
+
+    def __init__(self, container: Any, origin: int | None, step: float) -> None:
+        self._stream = _shown(container)
+        self._origin, self._step = origin, step
+        # AVI tells when packets are decoded; sorted, these are the times at which frames are shown.
+        self._fed: list[int] | None = [] if container.format.name == "avi" else None
+        self._shift, self._last = 0.0, -step
+        # The length of a whole container, where a stream tells none, counts from 0.
+        self._end = self._start = (self._stream.start_time or 0) if self._stream.duration else 0
+        self._decoded: int | None = None
+        self._gap = 0
+
+    def feed(self, packet: av.Packet) -> None:
+        """Note the packet that is decoded next."""
+        if packet.dts is None:
+            return
+        if self._fed is not None and packet.size:
+            heappush(self._fed, packet.dts)
+        self._end = max(self._end, (packet.dts if packet.pts is None else packet.pts) + (packet.duration or 0))
+        self._gap = max(self._gap, 0 if self._decoded is None else packet.dts - self._decoded)
+        self._decoded = packet.dts
+
+    def time(self, frame: av.VideoFrame) -> float:
+        """Return the seconds of the next frame since frame 0; they never go back, even where two films were joined."""
+        stamp = heappop(self._fed) if self._fed else frame.pts
+        seconds = self._last + self._step
+        if stamp is not None and self._stream.time_base is not None:
+            self._origin = stamp if self._origin is None else self._origin
+            told = float((stamp - self._origin) * self._stream.time_base) + self._shift
+            if told > self._last:
+                seconds = told
+            else:
+                self._shift += seconds - told
+        self._last = seconds
+        return seconds
+
+    def missing(self, length: Fraction) -> float:
+        """Return how many seconds of ``length`` did not come; 0 if it is no more than how long a frame may stand."""
+        tick = self._stream.time_base or Fraction(0)
+        missing = float(length - (self._end - self._start) * tick)
+        return missing if missing > max(0.02 * float(length), self._step, 2 * float(self._gap * tick)) else 0.0
+
+
+def _films(container: Any) -> list[Any]:
+    """Return the video streams of a container, without the covers of songs and films."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _shown(container: Any) -> Any:
+    """Return the first video stream, which is the one that is read."""
+    return _films(container)[0]
+
+
+def _length(container: Any) -> Fraction | None:
+    """Return how many seconds the video stream should have, if the file says so."""
+    stream = _shown(container)
+    if stream.duration and stream.time_base:
+        return Fraction(stream.duration * stream.time_base)
+    if container.duration and len(container.streams) == 1:  # of more, another may be the longest
+        return Fraction(container.duration, av.time_base)
+    return None
 
 
 def _held_back(stream: Any) -> list[av.VideoFrame]:

@@ -24,6 +24,7 @@ DEFAULT_FPS = 25
 PATIENCE = 10.0
 """Seconds without a frame after which a camera or stream counts as stalled."""
 _AHEAD = 4  # frames that are decoded before they are needed
+_AHEAD_BYTES = 2**28  # that they may take; one always may
 
 
 class VideoSource:
@@ -51,7 +52,7 @@ class VideoSource:
     size: tuple[int, int]
     """Width and height of every frame."""
     count: int | None
-    """How many frames there will be, if that is known."""
+    """About how many frames there will be, if that is known."""
     rescaled: int = 0
     """How many frames had another size."""
 
@@ -104,7 +105,8 @@ class VideoSource:
 
     def _read_ahead(self) -> None:
         live = self._reader.live
-        self._ahead = ReadAhead(self._frames, 1 if live else _AHEAD, newest=live)
+        room = 1 if live or not self._first else max(1, min(_AHEAD, _AHEAD_BYTES // self._first.image.nbytes))
+        self._ahead = ReadAhead(self._frames, room, newest=live)
         weakref.finalize(self, self._ahead.close)  # the thread does not know this object, so that it can be forgotten
 
     def _next(self) -> VideoFrame | None:
@@ -172,7 +174,11 @@ class _Images:
             if end is not None and reached(end, index, seconds):
                 return
             if start is None or reached(start, index, seconds):
-                image = read_image(path)
+                try:
+                    image = read_image(path)
+                except OSError as error:
+                    self.problem = f"{path} cannot be opened ({error.strerror or error})"
+                    return
                 if image is None:
                     self.problem = f"{path} is no image that can be read"
                     return
