@@ -13,7 +13,7 @@ from siamtrack.boxes import parse_box
 from siamtrack.config import Config, validate
 from siamtrack.errors import UserError
 from siamtrack.multi import Target
-from siamtrack.video.frame import Moment, parse_moment
+from siamtrack.video.frame import Moment, parse_moment, shown
 
 
 class TargetRow(Config):
@@ -44,10 +44,13 @@ class TargetRow(Config):
         return values
 
     @model_validator(mode="after")
-    def _not_negative(self) -> Self:
+    def _in_order(self) -> Self:
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and value < 0:
                 raise ValueError(f"{name} {value:g} is below 0")
+        alike = type(self.start) is type(self.end)  # a frame and a time can be compared in a video only
+        if alike and self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {shown(self.end)} is not after start {shown(self.start)}")
         return self
 
     def target(self) -> Target:
@@ -109,7 +112,11 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
 def _parsed(path: Path, text: str) -> list[Any]:
     match path.suffix.lower():
         case ".csv":
-            return [{key: value for key, value in row.items() if value} for row in csv.DictReader(text.splitlines())]
+            rows = list(csv.DictReader(text.splitlines()))
+            for number, row in enumerate(rows, 1):
+                if None in row:
+                    raise UserError(f"{path}, row {number} has more values than the first line has names")
+            return [{key: value for key, value in row.items() if value} for row in rows]
         case ".jsonl":
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         case ".json":

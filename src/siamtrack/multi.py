@@ -103,7 +103,7 @@ class MultiTracker:
         if drop_after and not self.tracking.longterm:
             raise UserError(
                 f"drop_after {drop_after} needs a tracker that knows when it has lost its target: take the model "
-                "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
+                f"{zoo.DEFAULT}, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
         fitting = CPU_BATCH if model.device == "cpu" else GPU_BATCH
@@ -390,8 +390,15 @@ class _Stream:
         """Return the targets that begin in this frame, by their own ids.
 
         Raises:
-            UserError: one should have begun before the first frame, or its box cannot be used.
+            UserError: one should have begun before the first frame, or, told at the first frame, the box of one that
+                begins now or later cannot be used.
         """
+        if self._first:  # frames keep their size, and who waits for hours wants to know before
+            for own, target in self._targets.items():
+                try:
+                    check_box(target.box, frame.image.shape[1], frame.image.shape[0])
+                except UserError as error:
+                    raise error if len(self._targets) == 1 else UserError(f"target {own}: {error}") from None
         due: dict[int, Target] = {}
         later: list[int] = []
         for own in self._waiting:
@@ -405,10 +412,6 @@ class _Stream:
                     f"target {own} starts at {shown(target.start)}, but the first frame that is read is number "
                     f"{frame.index}; start earlier, or give the box in a later frame"
                 )
-            try:
-                check_box(target.box, frame.image.shape[1], frame.image.shape[0])
-            except UserError as error:
-                raise error if len(self._targets) == 1 else UserError(f"target {own}: {error}") from None
             due[own] = target
         self._first, self._waiting = False, later
         return due

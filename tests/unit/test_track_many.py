@@ -99,6 +99,8 @@ def test_lists_of_every_kind(tmp_path, name, text):
         ("a.csv", "x,y,w,h\n1,2,3,4\n1,2,three,4\n", r"row 2: box.2: Input should be a valid number"),
         ("a.csv", "x,y,w,h,start\n1,2,3,4,soon\n", r"row 1: 'soon' is neither a frame number"),
         ("a.csv", "box\n1;2;3;4\n", r"row 1: box '1;2;3;4' is not four numbers"),
+        ("a.csv", "x,y,w,h\n1,2,3,4\n1,2,3,4,5\n", r"row 2 has more values than the first line has names"),
+        ("a.csv", "x,y,w,h,start,end\n1,2,3,4,5,5\n", r"row 1: end frame 5 is not after start frame 5"),
         ("a.csv", "x,y,w,h\n", r"holds no rows"),
         ("a.json", '{"box": [1, 2, 3, 4]}', r"holds dict, expected a list of rows"),
         ("a.json", "[1, 2, 3, 4]", r"row 1 holds int"),
@@ -124,7 +126,10 @@ def test_lists_that_cannot_be_used(tmp_path, name, text, said):
             "needs a tracker that knows when it has lost",
         ),
         (["track", "CLIP", "--box", "1,2,30,40", "--box", "400,2,30,40"], "target 2: box 400,2,30,40 lies outside"),
+        (["track", "CLIP", "--boxes", "late.csv"], "target 2: box 400,2,30,40 lies outside"),
+        (["track", "", "--box", "1,2,30,40"], "the source has an empty name"),
         (["track-many", "no.csv"], "there is no file no.csv"),
+        (["track-many", "list.csv", "--out", "list.csv"], "--out list.csv is a file; give the name of a folder"),
         (["track-many", "list.csv", "--format", "xml"], "--format xml: expected one of jsonl, csv, txt"),
         (["track-many", "twice.csv"], "would both be written to tracks/square.boxes.jsonl; give each its 'out'"),
         (["track-many", "list.csv", "--cluster", "localhost:1"], "cluster"),
@@ -134,9 +139,12 @@ def test_lists_that_cannot_be_used(tmp_path, name, text, said):
 def test_bad_input_is_one_sentence(arguments, said, siamtrack, clip, tmp_path):
     (tmp_path / "list.csv").write_text(f'video,box\n{clip},"1,2,30,40"\n')
     (tmp_path / "twice.csv").write_text(f'video,box\n{clip},"1,2,30,40"\na/{clip.name},"1,2,30,40"\n')
+    (tmp_path / "late.csv").write_text("x,y,w,h,start\n1,2,30,40,0\n400,2,30,40,20\n")  # which is told at once
+    before = sorted(tmp_path.iterdir())
     code, printed = siamtrack(*(clip if each == "CLIP" else each for each in arguments))
     assert code == 2
     assert said in printed
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "tracks") == before
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ def track_many(
     place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
     chosen = Settings(place, device, each, options.tracking_values(settings), drop_after, runtime)
     ran = chosen.tracker().runtime  # what is wrong shows before anything is written
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; give the name of a folder")
     for folder in {out, *(video.out.parent for video in videos)}:
         folder.mkdir(parents=True, exist_ok=True)
     writable(out / LEDGER)

@@ -185,7 +185,8 @@ class Film:
         """Yield what can be decoded from here on. Origin: time stamp of frame 0; None if that is the first to come."""
         stream = _shown(self._container)
         clock = _Clock(self._container, origin, 1 / float(self.fps or 25))
-        error, broken = None, False
+        error: av.error.FFmpegError | None = None
+        broken = False
         packets = self._container.demux(stream)
         while not broken:
             packet, frames = None, []
@@ -205,7 +206,7 @@ class Film:
                 yield number, clock.time(frame), frame
         if isinstance(error, av.error.ExitError):
             self.problem = f"{self._path} gave no frame for {self._patience:g} s after {self._number} frames"
-        elif broken and self._number:
+        elif error and broken and self._number:
             self.problem = f"{self._path} broke after {self._number} frames ({error.strerror})"
         elif error and not self._number:
             self.problem = f"{self._path} holds no frame that can be decoded ({error.strerror})"
@@ -236,7 +237,7 @@ class _Clock:
         self._decoded: int | None = None
         self._gap = 0
 
-    def feed(self, packet: av.Packet) -> None:
+    def feed(self, packet: Any) -> None:
         """Note the packet that is decoded next."""
         if packet.dts is None:
             return

@@ -139,6 +139,8 @@ class _Reader(Protocol):
 
 
 def _reader(source: str) -> _Reader:
+    if not source:
+        raise UserError("the source has an empty name; give a video, a folder or glob of images, or a camera's number")
     path = Path(source)
     if path.is_dir() or (any(sign in source for sign in "*?[") and "://" not in source and not path.exists()):
         return _Images(source)
