@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from tests.conftest import ROOT
 from typer.testing import CliRunner
 
+from siamtrack.cli.export import _clips
 from siamtrack.cli.main import app
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -222,6 +224,19 @@ def test_what_cannot_be_exported_is_refused(weights, words, sentence):
 def test_a_video_for_calibration_needs_its_box(weights, clip):
     done = CliRunner().invoke(app, ["export", str(weights), "--calibrate", str(clip)])
     assert "a video needs --box x,y,w,h" in str(done.exception)
+
+
+def test_sequences_without_a_second_frame_or_a_first_box_are_no_clips(sequences, tmp_path):
+    lines = (sequences / "boxes" / "groundtruth.txt").read_text().splitlines()
+    for name, count, first in (("a", 1, lines[0]), ("b", 3, "nan,nan,nan,nan"), ("c", 3, lines[0])):
+        (tmp_path / name / "img").mkdir(parents=True)
+        for image in sorted((sequences / "boxes" / "img").iterdir())[:count]:
+            shutil.copy(image, tmp_path / name / "img")
+        (tmp_path / name / "groundtruth.txt").write_text("\n".join([first, *lines[1:count]]) + "\n")
+    assert [clip.name for clip in _clips(tmp_path, None)] == ["c"]
+    shutil.rmtree(tmp_path / "c")
+    with pytest.raises(UserError, match="no sequence has two frames or more and a box in the first"):
+        _clips(tmp_path, None)
 
 
 def test_packages_that_are_missing_are_named(weights, monkeypatch, exported):

@@ -379,7 +379,7 @@ def test_what_was_tracked_before_a_camera_stalled_is_kept(camera, tmp_path, monk
 
 @pytest.fixture
 def address():
-    """Serve the pictures 0 to 9 as Motion JPEG, as network cameras do, and then be silent."""
+    """Serve the pictures 0 to 9, 4 damaged, as Motion JPEG, as network cameras do, and then be silent."""
     silence = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -389,6 +389,8 @@ def address():
             self.end_headers()
             for number in range(10):
                 picture = cv2.imencode(".jpg", np.full((48, 64, 3), 20 * number, np.uint8))[1].tobytes()
+                if number == 4:
+                    picture = b"\xff\xd8" + bytes(200) + b"\xff\xd9"  # a disturbance
                 head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                 self.wfile.write(head.encode() + picture + b"\r\n")
                 self.wfile.flush()
@@ -411,9 +413,9 @@ def address():
 def test_a_network_camera_that_falls_silent(address, monkeypatch):
     monkeypatch.setattr(source, "PATIENCE", 0.5)
     frames = VideoSource(address)
-    seen = [frame.index for frame in frames]
+    seen = [(frame.index, frame.image.mean()) for frame in frames]
     assert seen == sorted(seen)
-    assert seen
+    assert seen[-1] == (8, pytest.approx(180, abs=3))
     assert "gave no frame for 0.5 s" in frames.problem
 
 

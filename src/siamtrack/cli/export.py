@@ -162,7 +162,10 @@ def _clips(source: Path | None, box: str | None) -> "list[Clip]":
         what = "a video needs --box x,y,w,h" if source.exists() else "there is no such file or folder"
         raise UserError(f"--calibrate {source}: {what}")
     data = read_dataset("folder", source.absolute(), (), None)
-    return [Clip(sequence.name, partial(_read, sequence), sequence.boxes[0]) for sequence in data.sequences]
+    usable = [each for each in data.sequences if len(each) > 1 and np.isfinite(each.boxes[0]).all()]
+    if not usable:
+        raise UserError(f"--calibrate {source}: no sequence has two frames or more and a box in the first")
+    return [Clip(sequence.name, partial(_read, sequence), sequence.boxes[0]) for sequence in usable]
 
 
 def _read(sequence: Sequence) -> Iterator[Image]:
