@@ -162,9 +162,9 @@ def _clips(source: Path | None, box: str | None) -> "list[Clip]":
         what = "a video needs --box x,y,w,h" if source.exists() else "there is no such file or folder"
         raise UserError(f"--calibrate {source}: {what}")
     data = read_dataset("folder", source.absolute(), (), None)
-    usable = [each for each in data.sequences if len(each) > 1 and np.isfinite(each.boxes[0]).all()]
+    usable = [each for each in data.sequences if len(each) > 1]
     if not usable:
-        raise UserError(f"--calibrate {source}: no sequence has two frames or more and a box in the first")
+        raise UserError(f"--calibrate {source}: no sequence has two frames or more")
     return [Clip(sequence.name, partial(_read, sequence), sequence.boxes[0]) for sequence in usable]
 
 
