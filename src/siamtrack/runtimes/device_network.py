@@ -98,7 +98,9 @@ class _Convolution:
         if self.depthwise:
             if not convolution.groups == convolution.in_channels == outputs:
                 raise ValueError(f"a convolution in {convolution.groups} groups is neither dense nor depth-wise")
-            self.weight = _filled(weight.reshape(outputs, -1).T, 1).contiguous()  # [k k, C] float32: few, but they matter
+            self.weight = _filled(
+                weight.reshape(outputs, -1).T, 1
+            ).contiguous()  # [k k, C] float32: few, but they matter
             return
         self.bias = self.bias.to(dtype)
         weight = _filled(_filled(weight, 0), 1).to(dtype)
