@@ -8,7 +8,8 @@ was trained (batch norm by itself, float32 NCHW), the template's kernels convolv
 features, SiamMask's coarse masks of all cells although one refined mask is drawn, crops rounded to whole pixels with a
 bordered copy where they leave the frame, candidates decoded by NumPy on the host. It uses this package's modules and
 its step in legacy mode, whose results are PySOT's (tests/parity/test_pysot.py); what is copied for the border is the
-window, where PySOT copies the frame, so the reference is no slower than PySOT. Weights are random.
+window, where PySOT copies the frame, so the reference is no slower than PySOT. Weights are random
+(made_up_network.py) where the package has none.
 
 With --pysot FOLDER, a checkout of PySOT, PySOT itself has its turns too, without gradients and with the same weights
 (pysot_itself.py), and its boxes are compared with the reference's.
@@ -26,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from made_up_network import network
 from pysot_itself import EXPERIMENTS, Pysot
 
 from siamtrack.benchmark.contenders import Contender, Label, Ours
@@ -38,6 +40,7 @@ from siamtrack.models import zoo
 from siamtrack.models.neck import center_cut
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.siamese import SiameseRPN
+from siamtrack.runtimes import torch_runtime
 from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.core import TrackerCore
 
@@ -157,8 +160,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), 2 * arguments.updates + 2, tuple(arguments.size))
         for name in arguments.models or MODELS:
-            torch.manual_seed(0)
-            model = SiameseRPN(zoo.load(name).model)
+            model, preset = network(name, "cpu", scene.frames[0], scene.boxes(1)[0])
+            torch_runtime.save(Path(folder) / f"{name}.safetensors", model, preset)  # where open_tracker looks for it
             eager = Eager(model, name, arguments.device)
             contenders: list[Contender] = [eager]
             for runtime in arguments.runtime or ["torch"]:

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from made_up_network import network
 from pysot_itself import EXPERIMENTS, Pysot
 from torch import nn
 
@@ -42,27 +43,6 @@ from siamtrack.tracking.core import TrackerCore
 
 PRESETS = "siamrpn_alexnet_dw,siamrpnpp_mobilenetv2,siamrpnpp_resnet50,siammask_resnet50,siamrpnpp_lite"
 SIZE = (1280, 720)
-
-
-def network(name: str, device: str) -> tuple[SiameseRPN, zoo.Preset]:
-    """Return a shipped network, or one with random weights whose batch norms have seen noise."""
-    shipped = zoo.weights(name, ".safetensors")
-    if shipped:
-        return torch_runtime.load(shipped)
-    torch.manual_seed(0)
-    preset = zoo.load(name)
-    model = SiameseRPN(preset.model).to(device)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    search = preset.model.search_size
-    with torch.no_grad():
-        coarse = torch.rand(2, 3, 16, 16, device=device) * 255
-        z, x = (
-            nn.functional.interpolate(coarse, (n, n), mode="bilinear") for n in (preset.model.template_size, search)
-        )
-        model.train().search(x, model.template(z))
-    return model.eval(), preset
 
 
 def film(frames: int = 8) -> list[np.ndarray]:
@@ -195,7 +175,7 @@ def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the latency of one target's whole step, beside the eager network and PySOT or its way."""
     frames, box = film(), places(1)
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         config = plain(tracking_config(preset))
         legacy = config.model_copy(update={"legacy": True})
         row: dict[str, Any] = {"preset": name}
@@ -300,7 +280,7 @@ def many(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield target-frames a second of many targets in one stream."""
     frames = film()
     for name in arguments.many:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         precision = "fp32" if arguments.device == "cpu" else "fp16"
         core = DeviceCore(device_network(model, arguments.device, precision), plain(tracking_config(preset)))
         first = None
@@ -328,7 +308,7 @@ def many(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the time of the network alone, replayed as a graph."""
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         size = tracking_config(preset).search_size or preset.model.search_size
         for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
             net = device_network(model, arguments.device, precision)
@@ -347,7 +327,7 @@ def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def layers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the time of each kind of convolution of the networks in the ways that it can be computed."""
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         net = device_network(model, arguments.device, "fp32" if arguments.device == "cpu" else "fp16")
         size = tracking_config(preset).search_size or preset.model.search_size
         for count in (1, 64) if arguments.device != "cpu" else (1,):
