@@ -55,7 +55,7 @@ class Pysot:
             build_model = import_module("pysot.models.model_builder").ModelBuilder
             build_tracker = import_module("pysot.tracker.tracker_builder").build_tracker
         except ModuleNotFoundError as error:
-            raise SystemExit(f"PySOT in {folder} does not load: {error}; it needs yacs beside PyTorch and OpenCV") from None
+            raise SystemExit(f"PySOT in {folder} does not load: {error}; it needs yacs") from None
         finally:
             sys.path.remove(str(folder.resolve()))
         _mend(sys.modules["pysot.tracker.siammask_tracker"])
