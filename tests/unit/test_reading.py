@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import cv2
@@ -375,6 +375,24 @@ def test_what_was_tracked_before_a_camera_stalled_is_kept(camera, tmp_path, monk
     rows = [json.loads(line) for line in (tmp_path / "camera0.boxes.jsonl").read_text().splitlines()]
     assert rows[-1]["frame"] == 2
     assert len(list(VideoSource(tmp_path / "camera0.tracked.mp4"))) == len(rows)
+
+
+def test_a_file_of_a_server_is_read_whole_even_if_it_does_not_tell_its_length(tmp_path):
+    film(tmp_path / "a.ts", options=B_FRAMES)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(tmp_path))
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        frames = VideoSource(f"http://127.0.0.1:{server.server_port}/a.ts")
+        time.sleep(0.1)  # whoever is slower than the network misses no frame
+        assert [frame.index for frame in frames] == list(range(FRAMES))
+        server.shutdown()
 
 
 @pytest.fixture

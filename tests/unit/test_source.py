@@ -1,3 +1,6 @@
+from fractions import Fraction
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -6,6 +9,7 @@ import pytest
 from siamtrack.errors import UserError
 from siamtrack.video.frame import parse_moment
 from siamtrack.video.source import VideoSource
+from siamtrack.video.writer import VideoWriter
 
 
 def test_video_gives_every_frame_with_its_time(clip, square):
@@ -168,6 +172,16 @@ def test_globs_over_folders_keep_folders_together(tmp_path):
         )
     values = [int(frame.image[0, 0, 0]) for frame in VideoSource(f"{tmp_path}/*/*.png")]
     assert values == [ord("a") + 3 + 2, ord("a") + 4 + 10, ord("b") + 3, ord("b") + 3 + 1]
+
+
+def test_names_may_hold_colons(square, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    writer = VideoWriter(Path("2024-05-01T12:30:00.mp4"), (320, 240), Fraction(25))
+    for number in range(3):
+        writer.write(square[0][number], number / 25)
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["2024-05-01T12:30:00.mp4"]
+    assert len(list(VideoSource("2024-05-01T12:30:00.mp4"))) == 3
 
 
 def test_a_trimmed_video_is_whole(clip, tmp_path):

@@ -56,7 +56,9 @@ class Film:
             raise UserError(f"there is no file {path}")
         self._container = self._open()
         stream = _shown(self._container)
-        self.live = self._remote and self._container.duration is None
+        # A file of known size has an end even where it does not tell its length; of a playlist the size says nothing.
+        listed = self._container.format.name in ("hls", "dash")
+        self.live = self._remote and self._container.duration is None and (listed or self._container.size <= 0)
         rates = (rate for rate in (stream.average_rate, stream.guessed_rate) if rate and rate < _FASTEST)
         self.fps = next(map(Fraction, rates), None)
         self._length = _length(self._container)
@@ -76,8 +78,10 @@ class Film:
 
     def _open(self) -> Any:
         options = {"rtsp_transport": "tcp"} if self._path.startswith("rtsp") else {}
+        # FFmpeg would take the beginning of 12:30:00.mp4 for a protocol, but not that of an absolute path.
+        place = self._path if "://" in self._path else str(Path(self._path).absolute())
         try:
-            container = av.open(self._path, options=options, timeout=self._patience if self._remote else None)
+            container = av.open(place, options=options, timeout=self._patience if self._remote else None)
         except av.error.ExitError:
             raise UserError(f"{self._path} did not answer for {self._patience:g} s") from None
         except av.error.FFmpegError as error:

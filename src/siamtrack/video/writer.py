@@ -43,7 +43,8 @@ class VideoWriter:
 
     def _open(self) -> None:
         width, height = self._size
-        self._container = av.open(str(partial(self.path)), "w", format="mp4")
+        place = str(partial(self.path).absolute())  # FFmpeg would take the beginning of .12:30:00.mp4 for a protocol
+        self._container = av.open(place, "w", format="mp4")
         self._stream = self._container.add_stream("libx264", rate=self._fps.limit_denominator(1001))
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
