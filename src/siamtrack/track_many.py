@@ -18,7 +18,7 @@ from siamtrack.runtimes.load import Runtime
 from siamtrack.tracking.state import TrackResult
 from siamtrack.version import __version__
 from siamtrack.video.frame import VideoFrame
-from siamtrack.video.source import VideoSource
+from siamtrack.video.source import VideoSource, stem_of
 from siamtrack.workers import outcomes
 
 LEDGER = "track-many.jsonl"
@@ -148,7 +148,7 @@ def read_manifest(path: Path, out: Path, suffix: str = ".jsonl") -> list[Video]:
     for row in read_rows(path, VideoRow):
         local = "://" not in row.video
         source = str(path.absolute().parent / row.video) if local else row.video
-        file = out / check_suffix(row.out or Path(f"{Path(row.video).stem or 'video'}.boxes{suffix}"))
+        file = out / check_suffix(row.out or Path(f"{stem_of(source)}.boxes{suffix}"))
         before, targets = found.setdefault(file, (source, []))
         if before != source:
             raise UserError(f"{path}: {before} and {source} would both be written to {file}; give each its 'out'")

@@ -71,20 +71,26 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_a_video_entered_in_the_middle_is_the_same_as_one_read_from_the_start(name, tmp_path, monkeypatch):
-    path = film(tmp_path / name, **FILMS[name])
-    whole = list(VideoSource(path))
-    assert [frame.index for frame in whole] == list(range(FRAMES))
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch):
+    """The numbers of the frames that are decoded."""
+    numbers = []
     plain = decode.Film._decoded
 
     def counted(self, origin):
         for each in plain(self, origin):
-            decoded.append(each[0])
+            numbers.append(each[0])
             yield each
 
     monkeypatch.setattr(decode.Film, "_decoded", counted)
+    return numbers
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_a_video_entered_in_the_middle_is_the_same_as_one_read_from_the_start(name, tmp_path, decoded):
+    path = film(tmp_path / name, **FILMS[name])
+    whole = list(VideoSource(path))
+    assert [frame.index for frame in whole] == list(range(FRAMES))
     starts = [1, 11, 12, 13, 37, 59, 60, 61, 88, 89]
     for start in [*starts, *(whole[number].time for number in (13, 47))]:
         decoded.clear()
@@ -117,7 +123,7 @@ def packets(path):
 
 
 @pytest.mark.parametrize("behind", [0, 3], ids=["at a keyframe", "between two"])
-def test_a_recording_that_begins_amid_a_group_is_entered_at_the_right_frame(behind, tmp_path):
+def test_a_recording_that_begins_amid_a_group_is_entered_at_the_right_frame(behind, tmp_path, decoded):
     """What precedes the first keyframe in it, or needs what came before, is never shown, and has no number."""
     options = B_FRAMES | {"x264-params": "open-gop=1:keyint=14:min-keyint=14:b-adapt=0"}
     whole = film(tmp_path / "whole.ts", options=options)
@@ -128,8 +134,27 @@ def test_a_recording_that_begins_amid_a_group_is_entered_at_the_right_frame(behi
     assert 50 < len(frames) < len(packets(path))  # some of them are not shown
     assert source.problem is None
     for start in (1, 20, 45, len(frames) - 1):
+        decoded.clear()
         entered = next(iter(VideoSource(path, start)))
         assert (entered.index, entered.time) == (start, pytest.approx(frames[start].time))
+        assert np.array_equal(entered.image, frames[start].image)
+    assert len(decoded) < 40, "frames before the last keyframes were decoded"
+
+
+def test_numbers_are_right_behind_a_packet_that_shows_nothing(tmp_path):
+    """MPEG-4 says "as before" by a packet without a picture; it has a time stamp, but is no frame."""
+    path = film(tmp_path / "a.mp4", "mpeg4", {"g": "12"})
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][40]
+    data = bytearray(path.read_bytes())
+    # A header (ISO/IEC 14496-2, 6.2.5): type P, marker, 5 bits of time, marker, vop_coded 0.
+    data[place : place + size] = (b"\0\0\1\xb6" + b"\x50\xdf" + bytes(size))[:size]
+    path.write_bytes(data)
+    frames = list(VideoSource(path))
+    assert len(frames) == FRAMES - 1
+    for start in (38, 60):
+        entered = next(iter(VideoSource(path, start)))
+        assert (entered.index, entered.time) == (start, frames[start].time)
         assert np.array_equal(entered.image, frames[start].image)
 
 
@@ -154,7 +179,13 @@ def test_films_that_were_joined_go_on_in_time(tmp_path):
     (tmp_path / "joined.ts").write_bytes(part + part)
     frames = list(VideoSource(tmp_path / "joined.ts"))
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(2 * FRAMES)])
-    assert next(iter(VideoSource(tmp_path / "joined.ts", FRAMES + 3))).time == pytest.approx((FRAMES + 3) / 25)
+    # Other stamps in the second part, so that none is there twice.
+    other = film(tmp_path / "other.ts", options=B_FRAMES, times=[1 + 40 * number for number in range(FRAMES)])
+    (tmp_path / "joined.ts").write_bytes(part + other.read_bytes())
+    frames = list(VideoSource(tmp_path / "joined.ts"))
+    for start in (24, 25, FRAMES + 12, FRAMES + 24, FRAMES + 25):
+        frame = next(iter(VideoSource(tmp_path / "joined.ts", start)))
+        assert (frame.index, np.array_equal(frame.image, frames[start].image)) == (start, True)
 
 
 def test_uneven_frames_are_no_film_cut_short(tmp_path):

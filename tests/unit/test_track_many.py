@@ -215,6 +215,14 @@ def test_videos_in_step_and_in_processes_give_the_same_boxes(siamtrack, manifest
             assert numbers[0] == pytest.approx(numbers[1], abs=0.01)
 
 
+def test_files_are_named_after_their_videos(tmp_path):
+    (tmp_path / "walk.1").mkdir()
+    path = tmp_path / "list.csv"
+    path.write_text('video,box\nwalk.1,"1,2,3,4"\nstills/*.png,"1,2,3,4"\nhttp://host/cam.mp4,"1,2,3,4"\n')
+    names = [video.out.name for video in track_many.read_manifest(path, tmp_path)]
+    assert names == ["walk.1.boxes.jsonl", "frames.boxes.jsonl", "cam.boxes.jsonl"]
+
+
 def test_what_was_stopped_goes_on(manifest, tmp_path):
     settings, out = track_many.Settings(threads=1), tmp_path
     (out / "two").mkdir()

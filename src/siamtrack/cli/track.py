@@ -13,7 +13,7 @@ from siamtrack.manifest import read_targets
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.multi import MultiTracker, Target, earliest
 from siamtrack.video.frame import parse_moment
-from siamtrack.video.source import VideoSource
+from siamtrack.video.source import VideoSource, stem_of
 
 
 def track(
@@ -82,11 +82,3 @@ def track(
         raise typer.Exit(130)
     if frames.problem:
         raise typer.Exit(2)
-
-
-def stem_of(name: str) -> str:
-    """Return a name for output files: that of the source, without the suffix of a file and the signs of a glob."""
-    path = Path(name)
-    text = path.resolve().name if path.is_dir() else path.stem
-    cleaned = "".join("_" if sign in '*?[]:"<>|' else sign for sign in text)
-    return cleaned.strip("_.") or "frames"

@@ -18,8 +18,9 @@ from siamtrack.errors import UserError
 from siamtrack.video.frame import Moment, VideoFrame, reached
 from siamtrack.video.image import Image
 
-_NUMBERED = ("h264", "hevc", "av1", "vp9", "mpeg4", "mjpeg")
-"""Codecs in which each packet is a frame that is shown; others (VP8's hidden frames) are decoded from the start."""
+_NUMBERED = ("h264", "hevc", "av1", "vp9", "mjpeg")
+"""Codecs in which each packet is a frame that is shown. Others are decoded from the start: VP8 has hidden frames,
+MPEG-4 Part 2 has packets that show nothing."""
 _REORDERED = 32
 """Frames that may come later in the file than frames shown after them; H.264 and HEVC allow 16."""
 _TRIES = 3  # keyframes that are sought before a file counts as one that cannot be entered in the middle
@@ -134,8 +135,6 @@ class Film:
                 last = last if packet.dts is None else packet.dts
                 if packet.pts < origin:
                     continue
-                if not (keys or packet.is_keyframe):
-                    return [], []
                 if packet.is_keyframe:
                     keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
                 if not packet.is_discard:  # by an edit list

@@ -225,6 +225,14 @@ class _Camera:
             self._camera.release()
 
 
+def stem_of(source: str) -> str:
+    """Return a name for output files: that of the source, without the suffix of a file and the signs of a glob."""
+    path = Path(source)
+    text = path.resolve().name if path.is_dir() else path.stem
+    cleaned = "".join("_" if sign in '*?[]:"<>|' else sign for sign in text)
+    return cleaned.strip("_.") or "frames"
+
+
 def _plain(moment: Moment | None) -> Moment | None:
     """Return a frame number of any integer type, NumPy's too, as int."""
     return int(moment) if hasattr(moment, "__index__") else moment  # type: ignore[arg-type]
