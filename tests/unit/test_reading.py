@@ -106,15 +106,25 @@ def test_a_video_entered_in_the_middle_is_the_same_as_one_read_from_the_start(na
         VideoSource(path, FRAMES)
 
 
-def copied(source, path, skip=0):
-    """Copy a film's packets, without decoding them, from the one numbered ``skip`` on."""
+def copied(source, path, skip=0, last=None):
+    """Copy a film's packets, without decoding them, from the one numbered ``skip`` on; the last one stands so long."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as part:
         stream = part.add_stream_from_template(whole.streams.video[0])
         for number, packet in enumerate(whole.demux(video=0)):
             if packet.dts is not None and number >= skip:
                 packet.stream = stream
+                if last and number == FRAMES - 1:
+                    packet.duration = last
                 part.mux(packet)
     return path
+
+
+def add_silence(container, stream, count):
+    for number in range(count):
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        silence.sample_rate, silence.pts = 44100, 1024 * number
+        container.mux(stream.encode(silence))
+    container.mux(stream.encode(None))
 
 
 def packets(path):
@@ -189,12 +199,40 @@ def test_films_that_were_joined_go_on_in_time(tmp_path):
 
 
 def test_uneven_frames_are_no_film_cut_short(tmp_path):
-    """MPEG-TS then claims 90,000 frames a second, and WebM a rate of its own."""
+    """MPEG-TS then claims 90,000 frames a second, and Matroska a rate of its own."""
     slow = [40 * number for number in range(45)] + [1800 + 900 * number for number in range(45)]
     for name in ("uneven.ts", "uneven.mkv", "uneven.mp4"):
-        source = VideoSource(film(tmp_path / name, options=B_FRAMES, times=slow))
-        assert len(list(source)) == FRAMES
-        assert (source.problem, source.fps < 100) == (None, True)
+        for times in (UNEVEN, slow):
+            source = VideoSource(film(tmp_path / name, options=B_FRAMES, times=times))
+            assert len(list(source)) == FRAMES
+            assert (source.problem, source.fps < 100) == (None, True)
+    plain = film(tmp_path / "plain.mkv", options=B_FRAMES | {"bf": "0"}, times=slow)
+    source = VideoSource(copied(plain, tmp_path / "stands.mkv", last=1600))
+    assert (len(list(source)), source.problem) == (FRAMES, None)
+
+
+def test_frames_of_odd_sizes_have_their_colours(tmp_path):
+    with av.open(str(tmp_path / "a.webm"), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 65, 49, "yuv420p"
+        image = np.full((49, 65, 3), (200, 40, 90), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    (frame,) = VideoSource(tmp_path / "a.webm")
+    assert frame.image.shape == (49, 65, 3)
+    assert np.abs(frame.image.astype(int) - image).max() < 12
+
+
+def test_sound_may_be_longer_than_the_film(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=44100)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+        add_silence(container, sound, 200)
+    source = VideoSource(tmp_path / "a.mkv")
+    assert (len(list(source)), source.problem) == (20, None)
 
 
 @pytest.mark.parametrize("name", ["cut.mkv", "cut.flv", "cut.webm"])
@@ -220,11 +258,7 @@ def test_songs_and_texts_are_no_films(tmp_path):
         picture = av.Packet(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
         picture.stream, picture.pts, picture.dts, picture.is_keyframe = cover, 0, 0, True
         container.mux(picture)
-        for number in range(20):
-            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
-            silence.sample_rate, silence.pts = 44100, 1024 * number
-            container.mux(song.encode(silence))
-        container.mux(song.encode(None))
+        add_silence(container, song, 20)
     with av.open(str(tmp_path / "song.mp4")) as container:
         assert len(container.streams.video) == 1
     (tmp_path / "boxes.txt").write_text("10,20,30,40\n" * 99)  # FFmpeg would film it scrolling by

@@ -237,8 +237,6 @@ class _Clock:
         self._shift, self._last = 0.0, -step
         # The length of a whole container, where a stream tells none, counts from 0.
         self._end = self._start = (self._stream.start_time or 0) if self._stream.duration else 0
-        self._decoded: int | None = None
-        self._gap = 0
 
     def feed(self, packet: Any) -> None:
         """Note the packet that is decoded next."""
@@ -247,8 +245,6 @@ class _Clock:
         if self._fed is not None and packet.size:
             heappush(self._fed, packet.dts)
         self._end = max(self._end, (packet.dts if packet.pts is None else packet.pts) + (packet.duration or 0))
-        self._gap = max(self._gap, 0 if self._decoded is None else packet.dts - self._decoded)
-        self._decoded = packet.dts
 
     def time(self, frame: av.VideoFrame) -> float:
         """Return the seconds of the next frame since frame 0; they never go back, even where two films were joined."""
@@ -265,10 +261,10 @@ class _Clock:
         return seconds
 
     def missing(self, length: Fraction) -> float:
-        """Return how many seconds of ``length`` did not come; 0 if it is no more than how long a frame may stand."""
+        """Return how many seconds of ``length`` did not come; 0 if it is too little to tell."""
         tick = self._stream.time_base or Fraction(0)
         missing = float(length - (self._end - self._start) * tick)
-        return missing if missing > max(0.02 * float(length), self._step, 2 * float(self._gap * tick)) else 0.0
+        return missing if missing > max(0.02 * float(length), 1.5 * self._step) else 0.0
 
 
 def _films(container: Any) -> list[Any]:
