@@ -174,7 +174,7 @@ class DeviceCore:
         self._free = list(range(LARGEST_BATCH, 0, -1))
         self._rules: dict[int, ops.Rules] = {}
         self._graphs: dict[tuple[int, int, bool], _Batch] = {}
-        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        self._pool: Any = None
 
     @property
     def runtime(self) -> str:
@@ -371,6 +371,8 @@ class DeviceCore:
             )
             if size not in self._rules:
                 self._rules[size] = self._rules_for(size)
+            if device.type == "cuda" and not self._graphs:  # the last graph of a pool takes it away
+                self._pool = torch.cuda.graph_pool_handle()
             stages = self._stages(batch, self._rules[size])
             batch.parts = self._prepared(stages if parted else [("step", _chain(stages))])
             self._graphs[key] = batch
