@@ -23,15 +23,19 @@ def draw(rows: Sequence[Row], kind: str) -> bytes:
     with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9, "axes.axisbelow": True}):
         figure = Figure(figsize=(12, max(height, 4.5)) if many else (8, height), layout="constrained")
         axes = figure.subplots(1, 2 if many else 1, squeeze=False)[0]
-        _draw_parts(axes[0], single)
+        handles = _draw_parts(axes[0], single, 6 if many else 1)
+        figure.legend(handles=handles, loc="outside lower left", ncols=6, fontsize=8, frameon=False)
         if many:
             _draw_targets(axes[1], rows)
+            figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8,
+                          frameon=False)  # fmt: skip
         out = io.BytesIO()
         figure.savefig(out, format=kind, dpi=150)
     return out.getvalue()
 
 
-def _draw_parts(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw_parts(axes: Axes, rows: Sequence[Row], slots: int) -> list[matplotlib.patches.Patch]:
+    """Draw a bar a row, as thick as if there were ``slots`` of them at least; return what the colours mean."""
     shown: dict[str, str] = {}
     for place, row in enumerate(rows):
         start = 0.0
@@ -45,7 +49,8 @@ def _draw_parts(axes: Axes, rows: Sequence[Row]) -> None:
             axes.barh(place, 1000 * row.median, 0.6, color=_WHOLE)
         axes.plot([1000 * row.median, 1000 * row.slowest], [place] * 2, "k|-", markersize=8, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-    axes.invert_yaxis()
+    middle, half = (len(rows) - 1) / 2, max(len(rows), slots) / 2
+    axes.set_ylim(middle + half, middle - half)
     axes.set_xlim(left=0)
     axes.grid(axis="x", alpha=0.3)
     targets = rows[0].label.targets
@@ -53,8 +58,7 @@ def _draw_parts(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel("milliseconds an update; the marks are the median and the 95th percentile")
     handles = [matplotlib.patches.Patch(color=shown[name], label=name) for name in (*_PARTS, "not split")
                if name in shown]  # fmt: skip
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.5 / len(rows) - 0.13), ncols=6, fontsize=8,
-                frameon=False)  # fmt: skip
+    return handles
 
 
 def _draw_targets(axes: Axes, rows: Sequence[Row]) -> None:
@@ -76,7 +80,6 @@ def _draw_targets(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_title("many targets")
     axes.set_xlabel("targets")
     axes.set_ylabel("targets found in a second")
-    axes.legend(fontsize=8)
 
 
 def _name(row: Row) -> str:
