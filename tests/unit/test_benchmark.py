@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from siamtrack.benchmark import probe, roof
+from siamtrack.benchmark import probe, roof, run
 from siamtrack.benchmark.contenders import Label, Ours, Parts
 from siamtrack.benchmark.measure import Row, time_in_turn
 from siamtrack.benchmark.memory import peak_memory
@@ -126,16 +126,42 @@ def test_a_step_on_a_device_is_split_at_its_marks(scene, name, parts):
 def test_a_device_that_answers_a_frame_late_has_no_parts(scene):
     tracker = Tracker("siamrpnpp_nano", runtime="torch", threads=1)
     model, _ = torch_runtime.load(zoo.weights("siamrpnpp_nano", ".safetensors"))
-    tracker._core = DeviceCore(device_network(model, "cpu", "fp32"), tracker.tracking, "pipelined")
-    ours = Ours(tracker, "nano", "cpu")
+    tracker._core = DeviceCore(device_network(model, "cpu", "fp32"), tracker.tracking)
+    ours = Ours(tracker, "nano", "cpu", pipelined=True)
     ours.start(scene.frames[0], scene.boxes(1))
+    ours.update(scene.frames[1])
+    assert ours.label.runtime == "cuda-graph, pipelined"
     assert ours.split(scene.frames[1]) is None
+
+
+def test_command_with_the_step_of_a_gpu(clip, tmp_path, monkeypatch):
+    """The graphs' work, done on a CPU without graphs."""
+    model, _ = torch_runtime.load(zoo.weights("siammask_lite", ".safetensors"))
+    network = device_network(model, "cpu", "fp32")
+
+    def open_graph(name, *_):
+        tracker = Tracker(name, runtime="torch", threads=1)
+        tracker._core = DeviceCore(network, tracker.tracking)
+        return tracker, False
+
+    monkeypatch.setattr(run, "open_tracker", open_graph)
+    monkeypatch.setattr(roof, "_SECONDS", 0)
+    options = ["siammask_lite", "--runtime", "cuda-graph", "--targets", "1,2", "--pipelined", "--no-memory"]
+    options += ["--video", str(clip), "--out", str(tmp_path)]
+    CliRunner().invoke(app, ["benchmark", "--rounds", "1", "--updates", "1", *options], catch_exceptions=False)
+    first, second, late, later = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert (first["runtime"], late["runtime"]) == ("cuda-graph", "cuda-graph, pipelined")
+    assert min(first["parts_ms"].values()) > 0
+    assert late["parts_ms"] is None
+    assert late["gmac"] == first["gmac"] > 0
+    for one, two in ((first, second), (late, later)):
+        assert two["further_target_share"] == pytest.approx(two["median_ms"] / one["median_ms"] - 1)
 
 
 def test_command_writes_table_json_and_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(roof, "_SECONDS", 0)
-    options = ["--runtime", "onnx", "--targets", "1,2", "--against", "opencv-mil", "--no-memory", "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, ["benchmark", *QUICK, *options], catch_exceptions=False)
+    options = ["--runtime", "onnx", "--targets", "1,2", "--against", "opencv-mil", "--no-memory"]
+    result = CliRunner().invoke(app, ["benchmark", *QUICK, *options, "--out", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert [(row["model"], row["targets"]) for row in report["rows"]] == [

@@ -11,7 +11,13 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from siamtrack.benchmark.measure import Row
 
-_PARTS = {"upload": "#56B4E9", "crop": "#0072B2", "network": "#E69F00", "boxes": "#009E73", "rest": "#CC79A7"}  # Okabe and Ito
+_PARTS = {
+    "upload": "#56B4E9",
+    "crop": "#0072B2",
+    "network": "#E69F00",
+    "boxes": "#009E73",
+    "rest": "#CC79A7",
+}  # Okabe and Ito
 _WHOLE = "#888888"
 
 

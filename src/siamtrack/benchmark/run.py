@@ -36,6 +36,8 @@ class Plan:
     updates: int = 10
     """Timed in each round."""
     memory: bool = True
+    pipelined: bool = False
+    """Time a GPU's graph with answers that come a frame late as well."""
 
 
 class Report:
@@ -135,10 +137,17 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
             if (name, tracker.runtime) in asked:  # as auto, and by its name
                 continue
             asked[name, tracker.runtime] = (name, runtime)
-            by_winograd = (tracker.runtime, plan.device) == ("torch", "cpu")
-            report.gmac[name, tracker.runtime] = search_gmac(tracker.preset, by_winograd)
             report.made_up += [name] if made_up else []
-            contenders += [Ours(tracker, name, plan.device, count, _wait(plan.device)) for count in plan.targets]
+            late = plan.pipelined and hasattr(tracker.core, "latency")
+            ours = [
+                Ours(tracker, name, plan.device, count, _wait(plan.device), pipelined=pipelined)
+                for pipelined in ((False, True) if late else (False,))
+                for count in plan.targets
+            ]
+            by_winograd = (tracker.runtime, plan.device) == ("torch", "cpu")
+            gmac = search_gmac(tracker.preset, by_winograd)
+            report.gmac |= {(name, each.label.runtime): gmac for each in ours}
+            contenders += ours
     contenders += [OpenCV(name, count) for name in plan.others for count in plan.targets]
     precisions = {contender.label.precision for contender in contenders if isinstance(contender, Ours)}
     report.peak = {each: peak_gmac(plan.device, each, plan.threads) for each in sorted(precisions)}
@@ -155,9 +164,7 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
         height, width = scene.frames[0].shape[:2]
         for key, (name, runtime) in asked.items():
             size = (width, height)
-            report.memory[key] = peak_memory(
-                name, runtime, plan.device, plan.threads, folder, size, plan.targets
-            )
+            report.memory[key] = peak_memory(name, runtime, plan.device, plan.threads, folder, size, plan.targets)
     return report
 
 

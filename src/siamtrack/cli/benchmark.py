@@ -50,6 +50,9 @@ def benchmark(
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Turns that each row has.")] = 5,
     updates: Annotated[int, typer.Option("--updates", min=1, max=10_000, help="Updates timed in a turn.")] = 10,
+    pipelined: Annotated[
+        bool, typer.Option("--pipelined", help="Time a GPU's graph with answers that come a frame late as well.")
+    ] = False,
     memory: Annotated[bool, typer.Option(help="Measure memory, each model in a process of its own.")] = True,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for benchmark.json, benchmark.svg and benchmark.png.")
@@ -69,6 +72,7 @@ def benchmark(
         rounds=rounds,
         updates=updates,
         memory=memory,
+        pipelined=pipelined,
     )
     if out:
         _prepare(out)

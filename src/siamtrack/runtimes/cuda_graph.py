@@ -219,9 +219,7 @@ class DeviceCore:
         return DeviceState(rows, search_size, _Answers(torch.from_numpy(said), None, np.arange(count), shapes))
 
     @_on_device
-    def step(
-        self, frames: Sequence[Image], state: DeviceState, mark: Mark | None = None
-    ) -> tuple[DeviceState, Step]:
+    def step(self, frames: Sequence[Image], state: DeviceState, mark: Mark | None = None) -> tuple[DeviceState, Step]:
         """Find the targets in their next frames; frames that are the same object go up once.
 
         Shapes: frames B times [H, W, 3] uint8 BGR, of any sizes.
