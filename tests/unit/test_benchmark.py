@@ -97,7 +97,9 @@ def test_parts_of_a_step_add_up_to_it(scene):
     parts = ours.split(scene.frames[2])
     assert min(parts) >= 0
     assert parts.network > parts.rest
-    assert ours.label == Label("lite", "onnx", "cpu", 2)
+    assert ours.label == Label("lite", "onnx", "cpu", 2, "fp32")
+    tracker.core.network.precision = "int8"  # as files say of themselves
+    assert Ours(tracker, "lite", "cpu").label.precision == "int8"
 
 
 class Ticks:
@@ -145,7 +147,7 @@ def test_command_with_the_step_of_a_gpu(clip, tmp_path, monkeypatch):
         return tracker, False
 
     monkeypatch.setattr(run, "open_tracker", open_graph)
-    monkeypatch.setattr(roof, "_SECONDS", 0)
+    monkeypatch.setattr(run, "peak_gmac", lambda device, precision, threads: {"probe": 100.0})
     options = ["siammask_lite", "--runtime", "cuda-graph", "--targets", "1,2", "--pipelined", "--no-memory"]
     options += ["--video", str(clip), "--out", str(tmp_path)]
     CliRunner().invoke(app, ["benchmark", "--rounds", "1", "--updates", "1", *options], catch_exceptions=False)
