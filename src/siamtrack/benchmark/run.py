@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from siamtrack.benchmark.contenders import Contender, Label, OpenCV, Ours
 from siamtrack.benchmark.measure import Row, time_in_turn, usable
 from siamtrack.benchmark.memory import Memory, out_of_memory, peak_memory
-from siamtrack.benchmark.roof import cores, peak_gmac, search_gmac
+from siamtrack.benchmark.roof import cores, packed_gmac, peak_gmac, search_gmac
 from siamtrack.benchmark.scene import Scene, typical
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.errors import UserError
@@ -144,8 +144,9 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
                 for pipelined in ((False, True) if late else (False,))
                 for count in plan.targets
             ]
-            by_winograd = (tracker.runtime, plan.device) == ("torch", "cpu")
-            gmac = search_gmac(tracker.preset, by_winograd)
+            packed = (tracker.runtime, plan.device) == ("torch", "cpu")
+            core = cast(Any, tracker.core)
+            gmac = packed_gmac(core.network.model, tracker.preset) if packed else search_gmac(tracker.preset)
             report.gmac |= {(name, each.label.runtime): gmac for each in ours}
             contenders += ours
     contenders += [OpenCV(name, count) for name in plan.others for count in plan.targets]

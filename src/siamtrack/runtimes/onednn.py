@@ -31,7 +31,7 @@ def pack(model: SiameseRPN) -> SiameseRPN:
     Results differ from the network's own in the last digits. The modules of a timm trunk are packed without their
     activations, for their order is not known.
     """
-    if not _available():
+    if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
         return model
     inputs = _input_shapes(model)
     activations = _take_activations(model)
@@ -45,40 +45,11 @@ def pack(model: SiameseRPN) -> SiameseRPN:
     return model
 
 
-def _available() -> bool:
-    """Return whether this torch has the operators."""
-    return all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
-
-
 def _gains(layer: nn.Conv2d) -> bool:
     """Return whether Winograd computes the layer faster."""
     alike = all(len({*each}) == 1 for each in (layer.kernel_size, layer.padding, layer.dilation))
     wide = min(layer.in_channels, layer.out_channels) >= _WIDE.get(layer.kernel_size[0], math.inf)
     return alike and wide and layer.stride == (1, 1) and layer.groups == 1
-
-
-def saved_gmac(model: SiameseRPN, search_size: int) -> float:
-    """Return the billions of products of a search crop that Winograd's algorithm saves in :func:`pack`'s networks."""
-    if not _available():
-        return 0.0
-    saved = 0
-
-    def count(layer: nn.Module, _: object, result: Tensor) -> None:
-        nonlocal saved
-        if _is_plain(layer) and _gains(layer):
-            taps = layer.kernel_size[0]
-            products = result.numel() * layer.in_channels * taps * taps
-            saved += products * (_RESULTS * taps - (taps + _RESULTS - 1)) // (_RESULTS * taps)
-
-    device = next(model.parameters()).device
-    z, x = (torch.zeros(1, 3, side, side, device=device) for side in (model.config.template_size, search_size))
-    with torch.no_grad():
-        kernels = model.template(z)
-        hooks = [each.register_forward_hook(count) for each in model.modules() if isinstance(each, nn.Conv2d)]
-        model.search(x, kernels)
-    for hook in hooks:
-        hook.remove()
-    return saved / 1e9
 
 
 @torch.inference_mode()
