@@ -225,6 +225,7 @@ def test_roof_is_measured_with_what_is_installed(monkeypatch):
     assert "torch" not in peak_gmac("cpu", "int8", 1)
     monkeypatch.setattr(roof, "find_spec", lambda name: None)
     assert peak_gmac("cpu", threads=1).keys() == {"onnx"}
+    assert peak_gmac("cuda") == {}
 
 
 @pytest.mark.parametrize(("kernel", "pixels"), [(1, 4), (3, 5)])

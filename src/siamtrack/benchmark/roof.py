@@ -61,7 +61,7 @@ def packed_gmac(model: Any, preset: zoo.Preset) -> float:
     def count(*shapes: Any, out_shape: Sequence[int], **_: object) -> int:
         """Two operations a product, as torch counts; in the form with a sum its shape stands before the weights'."""
         weight = next(shape for shape in shapes[2:0:-1] if shape is not None and len(shape) == 4)
-        return 2 * prod(out_shape) * prod(weight[1:])
+        return 2 * prod(out_shape) * int(prod(weight[1:]))
 
     known = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
     z, x = (torch.zeros(1, 3, side, side) for side in (preset.model.template_size, _search_size(preset)))
@@ -80,7 +80,7 @@ def peak_gmac(device: str, precision: str = "fp32", threads: int | None = None) 
     """Return the billions of multiply-accumulate operations a second of dense work on ``device``, by what does it.
 
     That is the fastest of many calls of convolutions and products of matrices of several sizes. On a CPU ONNX Runtime,
-    OpenVINO and torch do them, those that are installed; on a GPU torch.
+    OpenVINO and torch do them, those that are installed; on a GPU torch. Empty if nothing can.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -88,7 +88,7 @@ def peak_gmac(device: str, precision: str = "fp32", threads: int | None = None) 
         threads: of the CPU; None for one a core.
     """
     if device != "cpu":
-        return {"torch": _fastest(_by_torch(device, precision), _ON_GPU)}
+        return {"torch": _fastest(_by_torch(device, precision), _ON_GPU)} if find_spec("torch") else {}
     count = threads or cores()
     peak = {}
     if precision != "fp16":  # which ONNX Runtime turns into fp32 on a CPU

@@ -65,9 +65,9 @@ class Report:
 
     def roof_share(self, row: Row) -> float | None:
         """Return which share of the peak the network's part reaches; None where that is not known."""
-        gmac, parts = self.gmac_of(row.label), row.parts
+        gmac, parts, peak = self.gmac_of(row.label), row.parts, self.peak.get(row.label.precision)
         seconds = parts.network if parts else row.median
-        return gmac * row.label.targets / seconds / max(self.peak[row.label.precision].values()) if gmac else None
+        return gmac * row.label.targets / seconds / max(peak.values()) if gmac and peak else None
 
     def further(self, row: Row) -> float | None:
         """Return which share of one target's time each further one adds; None where one alone was not timed."""

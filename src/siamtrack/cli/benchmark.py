@@ -107,7 +107,7 @@ def _show(report: Report) -> None:
     console.print(f"decoding of the video: {typical(report.decode):.2f} ms a frame")
     for precision, peaks in report.peak.items():
         peak = ", ".join(f"{value:.0f} GMAC/s ({kind})" for kind, value in peaks.items())
-        console.print(escape(f"peak of {report.plan.device} in {precision}: {peak}"))
+        console.print(escape(f"peak of {report.plan.device} in {precision}: {peak or 'not known without torch'}"))
     rows = []
     for row in report.rows:
         label = row.label
