@@ -8,7 +8,7 @@ with row 0, which belongs to nobody, so that a new target needs no new graph.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -34,6 +34,8 @@ from siamtrack.video.image import Image
 Precision = Literal["fp32", "fp16"]
 Latency = Literal["immediate", "pipelined"]
 Floats = NDArray[np.float64]
+Mark = Callable[[str], None]
+"""Is called when a part of a step, by its name, has been given to the device."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -172,7 +174,7 @@ class DeviceCore:
         self._features: tuple[Tensor, ...] = ()
         self._free = list(range(LARGEST_BATCH, 0, -1))
         self._rules: dict[int, ops.Rules] = {}
-        self._graphs: dict[tuple[int, int], _Batch] = {}
+        self._graphs: dict[tuple[int, int, bool], _Batch] = {}
         self._pool: Any = None
 
     @property
@@ -218,10 +220,16 @@ class DeviceCore:
         return DeviceState(rows, search_size, _Answers(torch.from_numpy(said), None, np.arange(count), shapes))
 
     @_on_device
-    def step(self, frames: Sequence[Image], state: DeviceState) -> tuple[DeviceState, Step]:
+    def step(self, frames: Sequence[Image], state: DeviceState, mark: Mark | None = None) -> tuple[DeviceState, Step]:
         """Find the targets in their next frames; frames that are the same object go up once.
 
         Shapes: frames B times [H, W, 3] uint8 BGR, of any sizes.
+
+        Args:
+            frames: of each target the one to find it in.
+            state: what the step before returned, or :meth:`init`.
+            mark: is called after ``upload``, ``crop``, ``network`` and ``boxes`` (masks add a second ``network`` and
+                ``boxes``), each a graph of its own then; to measure where the time goes.
 
         Raises:
             UserError: the GPU's memory is too small for one target.
@@ -230,6 +238,8 @@ class DeviceCore:
         if self.config.longterm:
             sizes = search_sizes(sizes, state.answers.get()[:, 5].astype(np.int64), self.config)
         owner = self._upload(frames)
+        if mark:
+            mark("upload")
         cuda = self.network.device.type == "cuda"
         count, capacity = len(frames), self._frames.capacity // 3
         values = torch.empty(count, ops.ANSWER, dtype=torch.float64, pin_memory=cuda)
@@ -240,9 +250,12 @@ class DeviceCore:
             group = np.flatnonzero(sizes == size).tolist()
 
             def search(part: Sequence[int], size: int = size) -> _Batch:
-                batch = self._batch(_bucket(len(part)), size)
+                batch = self._batch(_bucket(len(part)), size, mark is not None)
                 batch.put(rows[list(part)], owner[list(part)])
-                batch.run()
+                for name, run in batch.parts:
+                    run()
+                    if mark:
+                        mark(name)
                 return batch
 
             for part, batch in self._turns(group, search):
@@ -343,9 +356,9 @@ class DeviceCore:
             torch.cuda.synchronize()
         self._graphs.clear()
 
-    def _batch(self, count: int, size: int) -> "_Batch":
-        """Return the step for ``count`` targets with search regions of ``size`` pixels, captured on a GPU."""
-        key = count, size
+    def _batch(self, count: int, size: int, parted: bool) -> "_Batch":
+        """Return the step for ``count`` targets with search regions of ``size`` pixels, whole or in parts."""
+        key = count, size, parted
         if key not in self._graphs:
             device = self.network.device
             pixels = self._frames.capacity // 3
@@ -357,30 +370,64 @@ class DeviceCore:
             )
             if size not in self._rules:
                 self._rules[size] = self._rules_for(size)
-            rules = self._rules[size]
-
-            def run() -> None:
-                self._search(batch, rules)
-
-            if device.type == "cuda":
-                if not self._graphs:  # the last graph of a pool takes it away
-                    self._pool = torch.cuda.graph_pool_handle()
-                run = _captured(run, self._pool)
-            batch.run = run
+            if device.type == "cuda" and not self._graphs:  # the last graph of a pool takes it away
+                self._pool = torch.cuda.graph_pool_handle()
+            stages = self._stages(batch, self._rules[size])
+            batch.parts = self._prepared(stages if parted else [("step", _chain(stages))])
             self._graphs[key] = batch
         return self._graphs[key]
 
-    def _search(self, batch: "_Batch", rules: ops.Rules) -> None:
-        """Do a step of a batch: from the frames to the table's new rows and the answers."""
-        frames, targets = self._frames.frames, self._targets
-        with _exact(fastest=True):
-            x = ops.crop(frames, batch.owner, targets, batch.rows, rules.output, rules.template, self.network.dtype)
-            response, context = self.network.search(x, self._features, batch.rows)
-            ops.choose(response, rules, targets, batch.rows, batch.owner, frames.sizes, batch.answers)
-            if batch.masks is not None:
-                logits = self.network.draw(context, batch.answers[:, 6:8].long())
-                threshold, stride = self.config.mask_threshold, self.model.anchors.stride
-                ops.paste(logits, batch.answers, batch.owner, frames.sizes, batch.masks, rules, stride, threshold)
+    def _stages(self, batch: "_Batch", rules: ops.Rules) -> "list[_Stage]":
+        """Return a batch's step from the frames to the table's new rows and the answers, by names of its parts."""
+        frames, targets, rows = self._frames.frames, self._targets, batch.rows
+
+        def cut() -> tuple[Any, ...]:
+            template = rules.template
+            return (ops.crop(frames, batch.owner, targets, rows, rules.output, template, self.network.dtype),)
+
+        def search(x: Tensor) -> tuple[Any, ...]:
+            return self.network.search(x, self._features, rows)
+
+        def choose(response: Tensor, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            ops.choose(response, rules, targets, rows, batch.owner, frames.sizes, batch.answers)
+            return (context,)
+
+        def draw(context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            return (self.network.draw(context, batch.answers[:, 6:8].long()),)
+
+        def paste(logits: Tensor) -> tuple[Any, ...]:
+            assert batch.masks is not None
+            threshold, stride = self.config.mask_threshold, self.model.anchors.stride
+            ops.paste(logits, batch.answers, batch.owner, frames.sizes, batch.masks, rules, stride, threshold)
+            return ()
+
+        stages: list[_Stage] = [("crop", cut), ("network", search), ("boxes", choose)]
+        return stages if batch.masks is None else [*stages, ("network", draw), ("boxes", paste)]
+
+    def _prepared(self, stages: "list[_Stage]") -> list[tuple[str, Callable[[], None]]]:
+        """Return the stages ready to run in turn; on a GPU each is captured as a graph.
+
+        Graphs hand their results on in the memory that they share. It is theirs until the last of them has run.
+        """
+        parts: list[tuple[str, Callable[[], None]]] = []
+        taken: list[Any] = []
+        for name, stage in stages:
+            given: list[Any] = []
+
+            def run(
+                stage: Callable[..., tuple[Any, ...]] = stage, taken: list[Any] = taken, given: list[Any] = given
+            ) -> None:
+                with _exact(fastest=True):
+                    given[:] = stage(*taken)
+
+            if self._pool is not None:
+                ready = _captured(run, self._pool)
+                ready()  # so that the next stage warms up with numbers
+            else:
+                ready = run
+            parts.append((name, ready))
+            taken = given
+        return parts
 
     def _rules_for(self, size: int) -> ops.Rules:
         """Return the rules for search regions of ``size`` pixels."""
@@ -415,7 +462,8 @@ class _Batch:
     """[B, 11] float64."""
     masks: Tensor | None
     """[B, capacity] uint8."""
-    run: Callable[[], None] = lambda: None
+    parts: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    """What does the step, in this order, by name."""
     _shown: tuple[bytes, bytes] = (b"", b"")
 
     def put(self, rows: NDArray[np.int64], owner: NDArray[np.int32]) -> None:
@@ -428,6 +476,21 @@ class _Batch:
             whole[: len(values)] = values
             tensor.copy_(torch.from_numpy(whole), non_blocking=True)
         self._shown = shown
+
+
+_Stage = tuple[str, Callable[..., tuple[Any, ...]]]  # a name, and what makes of the last stage's results its own
+
+
+def _chain(stages: Sequence[_Stage]) -> Callable[[], tuple[Any, ...]]:
+    """Return the stages as one."""
+
+    def run() -> tuple[Any, ...]:
+        values: tuple[Any, ...] = ()
+        for _, stage in stages:
+            values = stage(*values)
+        return ()
+
+    return run
 
 
 class _FrameBuffer:

@@ -36,6 +36,7 @@ class DeviceNetwork:
     def __init__(self, model: SiameseRPN, device: torch.device, dtype: torch.dtype) -> None:
         folded = fold_batch_norm(model).to(device)
         self.config, self.device, self.dtype = model.config, device, dtype
+        self.precision = "fp16" if dtype == torch.float16 else "fp32"
         self._cuts_template = folded.neck is not None
         self._trunk = _trunk(folded.backbone, dtype)
         self._neck = [_chain(level, dtype)[0] for level in folded.neck.levels] if folded.neck else None
