@@ -43,6 +43,17 @@ def test_range_by_frame_and_by_time(clip, start, end, expected):
     assert source.count == len(indices)
 
 
+def test_a_time_is_met_by_a_stamp_that_was_rounded(square, tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:  # Matroska counts milliseconds
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuvj420p"
+        for image in square[0][:4]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    assert [frame.time for frame in VideoSource(tmp_path / "a.mkv")][1] < 1 / 30
+    assert [frame.index for frame in VideoSource(tmp_path / "a.mkv", 1 / 30)] == [1, 2, 3]
+
+
 def test_numbers_of_frames_may_be_numpys(clip):
     assert [frame.index for frame in VideoSource(clip, np.int64(5), np.int32(7))] == [5, 6]
 
@@ -85,10 +96,14 @@ def test_images_of_every_kind_in_natural_order(tmp_path):
 
 
 def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
-    for number, size in enumerate([(20, 30), (40, 60), (20, 30)]):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((*size, 3), 50 * number, np.uint8))
+    for number, (height, width) in enumerate([(20, 30), (40, 60), (20, 30)]):
+        image = np.zeros((height, width, 3), np.uint8)
+        image[: height // 2, width // 2 :] = 200
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     source = VideoSource(tmp_path)
-    assert {frame.image.shape for frame in source} == {(20, 30, 3)}
+    first, scaled, _ = (frame.image for frame in source)
+    assert scaled.shape == (20, 30, 3)
+    assert np.array_equal(scaled[[5, 5, 15, 15], [5, 25, 5, 25]], first[[5, 5, 15, 15], [5, 25, 5, 25]])
     assert source.rescaled == 1
 
 
