@@ -69,6 +69,16 @@ def test_objects_of_a_list_begin_and_end_when_it_says(siamtrack, clip, tmp_path)
     assert rows[0][2:] == ["116.0", "101.0", "40.0", "40.0", "1.0", "-1", "-1", "-1"]
 
 
+def test_an_object_that_stays_lost_is_dropped(siamtrack, clip, tmp_path):
+    (tmp_path / "boxes.csv").write_text("x,y,w,h,start\n100,90,40,40,0\n115,100,40,40,5\n")
+    never_sure = ("--set", "tracking.longterm.low=0.999", "--set", "tracking.longterm.high=0.999")
+    options = ("--drop-after", 2, *never_sure, "--end", 7, "--out", "a.csv", "--no-video")
+    code, said = siamtrack("track", clip, "--boxes", "boxes.csv", *options, *FAST)
+    assert (code, "dropped because they stayed lost: 1 " in f"{said} ") == (0, True), said
+    rows = [(row["frame"], row["id"], row["lost"]) for row in table(tmp_path / "a.csv")]
+    assert rows == [("0", "1", "0"), ("1", "1", "1"), ("2", "1", "1"), ("5", "2", "0"), ("6", "2", "1")]
+
+
 def test_an_object_that_never_comes_is_named(siamtrack, clip, tmp_path):
     (tmp_path / "boxes.csv").write_text("x,y,w,h,start\n100,90,40,40,0\n20,20,50,50,99\n")
     code, said = siamtrack("track", clip, "--boxes", "boxes.csv", "--end", "2", "--no-video", *FAST)
