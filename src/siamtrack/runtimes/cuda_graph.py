@@ -22,6 +22,7 @@ from siamtrack.errors import UserError
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.device_network import DeviceNetwork
+from siamtrack.runtimes.load import Latency
 from siamtrack.tracking import mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import TrackingConfig
@@ -32,7 +33,6 @@ from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
 Precision = Literal["fp32", "fp16"]
-Latency = Literal["immediate", "pipelined"]
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -177,7 +177,7 @@ class DeviceCore:
     @property
     def runtime(self) -> str:
         """What runs the network."""
-        return "cuda-graph"
+        return "cuda-graph" if self.network.dtype == torch.float16 else "cuda-graph-fp32"
 
     def with_tracking(self, config: TrackingConfig) -> Self:
         """Return the same with other parameters of tracking, and a table and graphs of its own."""
