@@ -14,7 +14,7 @@ from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime, load_core
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Core
+from siamtrack.tracking.core import Core, Latency
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import Moment, VideoFrame
 from siamtrack.video.image import Image
@@ -36,14 +36,17 @@ class Tracker:
     Args:
         model: the name of a model (see ``siamtrack models``), or the path of a weight file.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto``, ``onnx``, ``openvino``, ``torch`` or ``cuda-graph``, which takes the whole step to a GPU; the
-            attribute ``runtime`` says what auto chose.
+        runtime: ``auto``, ``onnx``, ``openvino``, ``torch``, ``torch-compile``, or ``cuda-graph`` (float16) and
+            ``cuda-graph-fp32``, which take the whole step to a GPU; the attribute ``runtime`` says what auto chose.
         threads: threads of the CPU; None for one a core.
         tracking: parameters of tracking that take the place of the model's own, such as ``{"lr": 0.3}``; see
             :class:`siamtrack.tracking.config.TrackingConfig`.
+        latency: with ``pipelined`` :meth:`update` does not wait for the GPU, and returns the answer to the frame before
+            (after the first update the given box); :meth:`last` has the one to the last frame. :meth:`track` and
+            :meth:`track_frames` give each frame its own all the same. For the runtimes of a GPU's graph.
 
     Raises:
-        UserError: the model cannot be loaded (see :func:`siamtrack.runtimes.load.load_network`), or a parameter of
+        UserError: the model cannot be loaded (see :func:`siamtrack.runtimes.load.load_core`), or a parameter of
             tracking is unknown or does not fit.
     """
 
@@ -55,8 +58,9 @@ class Tracker:
         runtime: Runtime = "auto",
         threads: int | None = None,
         tracking: Mapping[str, Any] | None = None,
+        latency: Latency = "immediate",
     ) -> None:
-        self._core, self.preset = load_core(model, device, runtime, threads, tracking)
+        self._core, self.preset = load_core(model, device, runtime, threads, tracking, latency)
         self.tracking = self._core.config
         self.device = device
         self._state: Any = None
@@ -66,6 +70,11 @@ class Tracker:
     def runtime(self) -> str:
         """What runs the network, such as ``openvino`` or ``onnx (CUDA)``."""
         return self._core.runtime
+
+    @property
+    def latency(self) -> Latency:
+        """Whether :meth:`update` answers for its frame, ``immediate``, or for the one before, ``pipelined``."""
+        return self._core.latency
 
     @property
     def core(self) -> Core:
@@ -92,7 +101,7 @@ class Tracker:
         self._frame_shape = frame.shape
 
     def update(self, frame: Image) -> TrackResult:
-        """Return where the object is in the next frame.
+        """Return where the object is in the next frame; with latency ``pipelined``, where it was in the one before.
 
         Raises:
             UserError: called before :meth:`init`, or the frame is no [H, W, 3] uint8 array of init's size.
@@ -105,6 +114,16 @@ class Tracker:
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
         self._state, found = self._core.step([frame], self._state)
         return self._core.result(found, 0)
+
+    def last(self) -> TrackResult:
+        """Return where the object is in the last frame that was given, which ``pipelined`` updates have not said yet.
+
+        Raises:
+            UserError: called before :meth:`init`, or the latency is not ``pipelined``.
+        """
+        if self._state is None:
+            raise UserError("last was called before init; call init(frame, box) with the first frame")
+        return self._core.result(self._core.last(self._state), 0)
 
     def track(
         self,
@@ -145,13 +164,21 @@ class Tracker:
         Raises:
             UserError: the box is not in the first frame.
         """
+        before: VideoFrame | None = None  # whose answer comes with the next
         for number, frame in enumerate(frames):
             if number == 0:
                 self.init(frame.image, box)
                 found = TrackResult(np.array(box, float).reshape(4), 1.0)
             else:
                 found = self.update(frame.image)
-            yield frame, replace(found, frame=frame.index, time=frame.time)
+            if self.latency == "immediate":
+                yield frame, replace(found, frame=frame.index, time=frame.time)
+                continue
+            if before:
+                yield before, replace(found, frame=before.index, time=before.time)
+            before = frame
+        if before:
+            yield before, replace(self.last(), frame=before.index, time=before.time)
 
 
 def _untimed(numbered: tuple[int, Image]) -> VideoFrame:

@@ -10,7 +10,7 @@ from siamtrack.errors import UserError, nearest
 from siamtrack.models import zoo
 from siamtrack.runtimes.graphs import GraphNetwork, stem_of
 from siamtrack.tracking.config import tracking_config
-from siamtrack.tracking.core import Core, TrackerCore
+from siamtrack.tracking.core import Core, Latency, TrackerCore
 from siamtrack.tracking.network import Network
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from siamtrack.runtimes.torch_runtime import TorchNetwork
 
 Runtime = Literal["auto", "onnx", "openvino", "torch", "torch-compile", "cuda-graph", "cuda-graph-fp32"]
-Latency = Literal["immediate", "pipelined"]
 GRAPHS = ("cuda-graph", "cuda-graph-fp32")
 """Runtimes that take the whole step to a GPU, with a network in half and in single precision."""
 CHECKPOINTS = (".pth", ".pt", ".model", ".ckpt", ".tar")

@@ -41,8 +41,7 @@ class TorchNetwork:
         self.device = torch.device(device)
         self.runtime = "torch-compile" if compiled else "torch"
         folded = fold_batch_norm(model).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        packs = self.device.type == "cpu" and not compiled  # the compiler packs weights by itself
-        self.model = pack(folded) if packs else folded
+        self.model = pack(folded) if self.device.type == "cpu" else folded
         self._response = self._compiled() if compiled else self._plain
 
     @torch.inference_mode()
@@ -80,10 +79,7 @@ class TorchNetwork:
 
     def _compiled(self) -> Callable[[Tensor, tuple[Tensor, ...]], Prediction]:
         """Return the search compiled, after a first call."""
-        # On a CPU weights become constants, which can then be packed.
-        options = {"freezing": True} if self.device.type == "cpu" else {}
-        compiled: Callable[[Tensor, tuple[Tensor, ...]], Prediction]
-        compiled = torch.compile(self._plain, dynamic=False, options=options)
+        compiled: Callable[[Tensor, tuple[Tensor, ...]], Prediction] = torch.compile(self._plain, dynamic=False)
         config = self.model.config
         z, x = (np.zeros((1, side, side, 3), np.uint8) for side in (config.template_size, config.search_size))
         try:
