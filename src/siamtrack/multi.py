@@ -13,7 +13,7 @@ import numpy as np
 from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import GRAPHS, Runtime
+from siamtrack.runtimes.load import GRAPHS, Runtime, out_of_memory
 from siamtrack.tracker import Box, Tracker, check_frame
 from siamtrack.tracking.core import Latency
 from siamtrack.tracking.state import TrackResult
@@ -357,7 +357,7 @@ class MultiTracker:
         try:
             return work()
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         # Only here what the failed work held in memory is released.
         if count == 1:
@@ -478,13 +478,6 @@ def earliest(targets: Iterable[Target]) -> Moment | None:
     starts = [target.start for target in targets]
     known = [start for start in starts if start is not None]
     return min(known) if len(known) == len(starts) and len({type(start) for start in known}) == 1 else None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Return whether an error of numpy, torch, ONNX Runtime or CUDA says that memory does not suffice."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return any(sign in str(error).lower() for sign in ("out of memory", "failed to allocate memory"))
 
 
 def _some(ids: Sequence[int]) -> str:

@@ -1,10 +1,10 @@
 """The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime, load_core
+from siamtrack.runtimes.load import Runtime, load_core, out_of_memory
 from siamtrack.tracking.config import TrackingConfig
 from siamtrack.tracking.core import Core, Latency
 from siamtrack.tracking.state import TrackResult
@@ -21,6 +21,7 @@ from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
 Box = Sequence[float] | NDArray[np.float64]
+Done = TypeVar("Done")
 
 
 class Tracker:
@@ -93,18 +94,19 @@ class Tracker:
         """Start to follow the object in ``box`` of ``frame``; what was followed before is forgotten.
 
         Raises:
-            UserError: the frame is no [H, W, 3] uint8 array, or the box is not in it.
+            UserError: the frame is no [H, W, 3] uint8 array, the box is not in it, or memory does not suffice.
         """
         check_frame(frame)
         values = check_box(box, frame.shape[1], frame.shape[0])
-        self._state = self._core.init([frame], values[None])
+        self._state = self._fitting(lambda: self._core.init([frame], values[None]))
         self._frame_shape = frame.shape
 
     def update(self, frame: Image) -> TrackResult:
         """Return where the object is in the next frame; with latency ``pipelined``, where it was in the one before.
 
         Raises:
-            UserError: called before :meth:`init`, or the frame is no [H, W, 3] uint8 array of init's size.
+            UserError: called before :meth:`init`, the frame is no [H, W, 3] uint8 array of init's size, or memory does
+                not suffice.
         """
         if self._state is None:
             raise UserError("update was called before init; call init(frame, box) with the first frame")
@@ -112,7 +114,7 @@ class Tracker:
         if frame.shape != self._frame_shape:
             now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
-        self._state, found = self._core.step([frame], self._state)
+        self._state, found = self._fitting(lambda: self._core.step([frame], self._state))
         return self._core.result(found, 0)
 
     def last(self) -> TrackResult:
@@ -179,6 +181,17 @@ class Tracker:
             before = frame
         if before:
             yield before, replace(self.last(), frame=before.index, time=before.time)
+
+    def _fitting(self, work: Callable[[], Done]) -> Done:
+        try:
+            return work()
+        except Exception as error:
+            if isinstance(error, UserError) or not out_of_memory(error):
+                raise
+        raise UserError(
+            f"the memory of {self.device} does not suffice for one target; free some, or take a smaller model or "
+            f"another device"
+        )
 
 
 def _untimed(numbered: tuple[int, Image]) -> VideoFrame:

@@ -20,9 +20,10 @@ RuntimeName = Annotated[
     Runtime,
     typer.Option(
         "--runtime",
-        parser=check_runtime,  # which answers in one sentence
-        metavar=f"[{'|'.join(get_args(Runtime))}]",
-        help="What runs the network; auto takes the fastest.",
+        parser=str,
+        callback=check_runtime,  # answers in one sentence; a parser's errors Typer would frame
+        metavar="NAME",
+        help=f"What runs the network, {' or '.join(get_args(Runtime))}; auto takes the fastest.",
     ),
 ]
 Threads = Annotated[

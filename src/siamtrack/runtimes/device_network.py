@@ -307,7 +307,7 @@ class _UpChannelHead:
         self.width = rpn.cls_template.in_channels
         if self.width % 8:
             raise UserError(
-                f"the features have {self.width} channels, and the GPU's graph needs a multiple of 8; take --runtime torch"
+                f"the features have {self.width} channels; the GPU's graph needs a multiple of 8: take --runtime torch"
             )
         self.kernels = [_Convolution(layer, ops.NONE, dtype) for layer in (rpn.cls_template, rpn.loc_template)]
         joined = nn.Conv2d(self.width, 2 * self.width, 3)

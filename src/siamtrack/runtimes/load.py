@@ -112,7 +112,7 @@ def load_core(
     try:
         core, preset = _load_core(model, device, runtime, threads, tracking, latency)
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be installed
+        if isinstance(error, UserError) or not out_of_memory(error):
             raise
         raise UserError(
             f"the memory of {device} is too small for the network; stop what else uses this GPU, or take --device cpu"
@@ -151,6 +151,13 @@ def _load_core(
             raise
         _log.warning("runtime auto takes torch: %s", error)
     return TrackerCore(_torch_network(module, device, threads), preset.model, config), preset
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an error of numpy, torch, ONNX Runtime or CUDA says that memory does not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(sign in str(error).lower() for sign in ("out of memory", "failed to allocate memory"))
 
 
 def check_runtime(name: str) -> Runtime:
