@@ -1,13 +1,13 @@
-"""The runtimes of a GPU against each other: what auto takes, whether the boxes are the CPU's, and how long a frame takes.
+"""The runtimes of a GPU against each other: what auto takes, whether boxes are the CPU's, how long a frame takes.
 
 python benchmarks/runtimes_gpu.py siamrpnpp_lite siamrpnpp_resnet50 [--device cuda] [--runtime NAME ...] [--frames 60]
                                   [--rounds 5] [--json FILE]
 
-A row is a model and a runtime, ``pipelined`` the graph with answers a frame late. Loading has the first frames in it, and
-with them compilation. Boxes are compared with those of torch on the CPU over a made-up video of 1280x720, random weights
-where none are in the package. Updates of one target are timed in turn: the fastest round of each, and how many times
-faster than torch. What a runtime cannot do here is said in its row. With ``--device cpu --runtime torch torch-compile``
-it runs without a GPU.
+A row is a model and a runtime, ``pipelined`` the graph with answers a frame late. Loading has the first frames in it,
+and with them compilation. Boxes are compared with those of torch on the CPU over a made-up video of 1280x720, random
+weights where none are in the package. Updates of one target are timed in turn: the fastest round of each, and how many
+times faster than torch. What a runtime cannot do here is said in its row. With ``--device cpu --runtime torch
+torch-compile`` it runs without a GPU.
 """
 
 import argparse

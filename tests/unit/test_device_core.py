@@ -342,6 +342,8 @@ def test_auto_takes_the_graph_on_a_gpu(gpu, caplog, tmp_path):
         with pytest.raises(UserError, match="'pipelined' is for .* and this is torch on cuda; leave it out"):
             Tracker(device="cuda", tracking=settings, latency="pipelined")
     assert Tracker(device="cuda", runtime="torch").runtime == "torch"
+    with pytest.raises(UserError, match="this ONNX Runtime cannot use cuda"):  # files have runtimes of their own
+        Tracker(zoo.weights("siamrpnpp_lite", ".search.onnx"), device="cuda")
 
 
 def test_a_network_that_does_not_fit_is_one_sentence(gpu, monkeypatch):
@@ -351,6 +353,21 @@ def test_a_network_that_does_not_fit_is_one_sentence(gpu, monkeypatch):
     monkeypatch.setattr(cuda_graph, "device_network", full)
     with pytest.raises(UserError, match="the memory of cuda is too small for the network; stop what else uses"):
         Tracker(device="cuda")
+
+
+def test_a_frame_that_does_not_fit_is_one_sentence(monkeypatch):
+    one = Tracker(runtime="torch", threads=1)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    one.init(FRAMES[0], BOXES[0])
+    for part in ("search", "template"):
+        monkeypatch.setattr(one.core.network, part, full)
+    with pytest.raises(UserError, match="the memory of cpu does not suffice for one target"):
+        one.update(FRAMES[1])
+    with pytest.raises(UserError, match="the memory of cpu does not suffice for one target"):
+        one.init(FRAMES[0], BOXES[0])
 
 
 def test_the_precision_of_the_graph(lite, monkeypatch):
