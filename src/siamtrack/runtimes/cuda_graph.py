@@ -227,10 +227,10 @@ class DeviceCore:
         Raises:
             UserError: the GPU's memory is too small for one target.
         """
+        owner = self._upload(frames)
         sizes = state.search_size
         if self.config.longterm:
             sizes = search_sizes(sizes, state.answers.get()[:, 5].astype(np.int64), self.config)
-        owner = self._upload(frames)
         cuda = self.network.device.type == "cuda"
         count, capacity = len(frames), self._frames.capacity // 3
         values = torch.empty(count, ops.ANSWER, dtype=torch.float64, pin_memory=cuda)
