@@ -257,54 +257,76 @@ class MultiTracker:
         elif (start, end) != (None, None):
             raise UserError("start and end are for sources that are not open yet")
         try:
-            for _, frame, results in self.in_step({None: (source, numbered(targets))}):
+            for _, frame, results in self.in_step([(None, (source, numbered(targets)))]):
                 if isinstance(frame, UserError):
                     raise frame
-                yield frame, results
+                if frame:
+                    yield frame, results
         finally:
             source.close()
 
     def in_step(
-        self, streams: Mapping[Hashable, Frames]
-    ) -> Iterator[tuple[Hashable, VideoFrame | UserError, dict[int, TrackResult]]]:
-        """Follow the targets of several streams together, a frame of each at a time, until all have ended.
+        self, streams: Iterable[tuple[Hashable, Frames]], together: int | None = None
+    ) -> Iterator[tuple[Hashable, VideoFrame | UserError | None, dict[int, TrackResult]]]:
+        """Follow the targets of several streams, a frame of each at a time, until all have ended.
 
-        Yields a stream's name, its frame, and the results of those of its targets that have begun, by their own ids.
-        A stream that goes wrong ends with the error in place of a frame. What was followed before is forgotten.
+        Where a stream ends, the next one takes its place in the same turn, so that batches stay full. Yields a
+        stream's name, its frame, and the results of those of its targets that have begun, by their own ids. At the
+        stream's end comes None in place of a frame, or the error if it went wrong. What was followed before is
+        forgotten.
 
         Args:
-            streams: of each stream by its name the frames, and the targets with their ids (see :func:`numbered`).
+            streams: of each stream its name, its frames, and the targets with their ids (see :func:`numbered`); the
+                next is asked for when it can begin.
+            together: how many go at a time; None for all.
         """
         self.remove(*self.ids)
-        going = {name: _Stream(iter(frames), targets) for name, (frames, targets) in streams.items()}
+        waiting, going = iter(streams), dict[Hashable, _Stream]()
+
+        def turn() -> Iterator[Hashable]:
+            """Yield the streams that go on, then new ones while there is room."""
+            yield from list(going)
+            while together is None or len(going) < together:
+                if (entry := next(waiting, None)) is None:
+                    return
+                name, (frames, targets) = entry
+                going[name] = _Stream(iter(frames), targets)
+                yield name
 
         def end(name: Hashable) -> None:
-            self.remove(*(set(going.pop(name).begun) & set(self._streams)))
+            self.remove(*going.pop(name).begun)
 
-        while going:
+        while True:
             frames: dict[Hashable, VideoFrame] = {}
-            for name, stream in list(going.items()):
+            for name in turn():
+                stream = going[name]
                 try:
                     frame = next(stream.frames, None)
                 except (UserError, OSError) as error:
-                    yield name, UserError(str(error)), {}
-                    frame = None
-                if frame is not None:
-                    self.remove(*(each for each in stream.over(frame) if each in self._streams))
-                    if stream.goes_on(self._streams):
-                        frames[name] = frame
-                if name not in frames:
                     end(name)
+                    yield name, UserError(str(error)), {}
+                    continue
+                if frame is not None:
+                    self.remove(*stream.over(frame))
+                    stream.keep(self._streams)
+                if frame is None or not stream.goes_on:
+                    end(name)
+                    yield name, None, {}
+                    continue
+                frames[name] = frame
+            if not going:
+                return
             found = self.update({name: frame.image for name, frame in frames.items()})
             for name, frame in frames.items():
                 stream = going[name]
-                results = {own: found[each] for each, own in stream.begun.items() if each in found}
+                results = {own: found[each] for each, own in stream.begun.items()}
+                stream.keep(self._streams)  # without those that were dropped
                 try:
                     due = stream.due(frame)
                     ids = self.add_all(frame.image, [target.box for target in due.values()], stream=name)
                 except UserError as error:
-                    yield name, error, {}
                     end(name)
+                    yield name, error, {}
                     continue
                 stream.begun |= dict(zip(ids, due, strict=True))
                 results |= {own: TrackResult(np.array(each.box, float).reshape(4), 1.0) for own, each in due.items()}
@@ -372,14 +394,19 @@ class _Stream:
     def __init__(self, frames: Iterator[VideoFrame], targets: Mapping[int, Target]) -> None:
         self.frames = frames
         self.begun: dict[int, int] = {}
-        """The targets that have begun: the tracker's id and their own."""
+        """The targets that are followed: the tracker's id and their own."""
         self._targets = targets
         self._waiting = list(targets)
         self._first = True
 
-    def goes_on(self, followed: Container[int]) -> bool:
-        """Return whether a target is left, or still to come."""
-        return bool(self._waiting) or any(each in followed for each in self.begun)
+    @property
+    def goes_on(self) -> bool:
+        """Whether a target is left, or still to come."""
+        return bool(self._waiting or self.begun)
+
+    def keep(self, followed: Container[int]) -> None:
+        """Forget the targets that are followed no longer."""
+        self.begun = {each: own for each, own in self.begun.items() if each in followed}
 
     def over(self, frame: VideoFrame) -> list[int]:
         """Return the tracker's ids of the targets whose end this frame is."""

@@ -47,11 +47,11 @@ def test_long_sequences_come_first_and_trackers_take_turns(sequences, tmp_path):
     runs = {tmp_path / "x": Still, tmp_path / "y": Still}
     jobs = work.plan(runs, sequences, "one-pass")
     assert names(jobs) == [("x", "b"), ("y", "b"), ("x", "c"), ("y", "c"), ("x", "a"), ("y", "a")]
-    assert [job.frames for job in jobs] == [4, 4, 3, 3, 2, 2]
+    assert [job.frames(0) for job in jobs] == [4, 4, 3, 3, 2, 2]
     write_run(tmp_path / "y", "y", "d", "one-pass", {})
     sequence_file(tmp_path / "y", "c").write_text("[]")
     jobs = work.plan(runs, sequences, "one-pass", batch=2)
-    assert names(jobs) == [("x", "b", "c"), ("y", "b", "a"), ("x", "a")]
+    assert names(jobs) == [("x", "b", "c", "a"), ("y", "b", "a")]
     recipe = work.TrackerRecipe("opencv-mil")  # follows one only
     assert names(work.plan({tmp_path / "m": recipe}, sequences, "one-pass", batch=2))[0] == ("m", "b")
     assert len(work.plan({tmp_path / "x": Still}, sequences, "one-pass", fps=20, batch=2)) == 3

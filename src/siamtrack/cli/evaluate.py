@@ -119,8 +119,9 @@ def evaluate(
     made = {folder: recipe() for folder, recipe in recipes.items()}  # what is wrong shows before anything is written
     for folder, (label, known) in facts.items():
         write_run(folder, label, data.name, chosen, known)
-    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch)
-    with progress_bar("evaluating", sum(job.frames for job in jobs)) as bar, until_interrupted() as interrupted:
+    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch, workers in (None, 1) and not cluster)
+    planned = sum(job.frames(place) for job in jobs for place in range(len(job)))
+    with progress_bar("evaluating", planned) as bar, until_interrupted() as interrupted:
         failures = work.execute(
             jobs,
             workers,
