@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from siamtrack.multi import MultiTracker, Target, earliest, numbered
 from siamtrack.runtimes.load import Runtime
 from siamtrack.tracking.state import TrackResult
 from siamtrack.version import __version__
+from siamtrack.video.ahead import ReadAhead
 from siamtrack.video.frame import VideoFrame
 from siamtrack.video.source import VideoSource
 from siamtrack.workers import outcomes, portions
@@ -102,17 +103,18 @@ class Job:
         rows = [_rows(video, tracker) for video in self.videos]
         going: dict[int, list[str]] = {}  # the tables' lines
         counts = [0] * len(self.videos)
-        streams = enumerate((_frames(video), numbered(video.targets)) for video in self.videos)
-        for place, frame, results in tracker.in_step(streams, self.together):
-            assert isinstance(place, int)
-            lines = going.setdefault(place, [rows[place].head()])
-            if isinstance(frame, VideoFrame):
-                lines += [_row(rows[place], frame, each, result) for each, result in results.items()]
-                counts[place] += 1
-                on_frame()
-            else:
-                problem = None if frame is None else str(frame)
-                yield place, Outcome("".join(going.pop(place)), counts[place], problem)
+        with closing(ReadAhead(_opening(self.videos), 1)) as opened:
+            streams = enumerate((_frames(opened.take()), numbered(video.targets)) for video in self.videos)
+            for place, frame, results in tracker.in_step(streams, self.together):
+                assert isinstance(place, int)
+                lines = going.setdefault(place, [rows[place].head()])
+                if isinstance(frame, VideoFrame):
+                    lines += [_row(rows[place], frame, each, result) for each, result in results.items()]
+                    counts[place] += 1
+                    on_frame()
+                else:
+                    problem = None if frame is None else str(frame)
+                    yield place, Outcome("".join(going.pop(place)), counts[place], problem)
 
     def failed(self, reason: str) -> Outcome:
         """Say why there is nothing."""
@@ -229,13 +231,24 @@ def _rows(video: Video, tracker: MultiTracker) -> TableRows:
     return TableRows(video.out.suffix, ids, tracker.tracking.longterm is not None, tracker.preset.model.mask)
 
 
-def _frames(video: Video) -> Iterator[VideoFrame]:
-    """Open a video when its first frame is asked for, and yield its frames.
+def _opening(videos: Iterable[Video]) -> Generator[VideoSource | UserError]:
+    """Open one video after the other, while those before are followed."""
+    for video in videos:
+        try:
+            source: VideoSource | UserError = VideoSource(video.source, earliest(video.targets))
+        except (UserError, OSError) as error:
+            source = UserError(str(error))
+        yield source
+
+
+def _frames(source: VideoSource | UserError | None) -> Iterator[VideoFrame]:
+    """Yield the frames of a video that was opened.
 
     Raises:
-        UserError: it cannot be opened, or breaks.
+        UserError: it could not be, or breaks.
     """
-    source = VideoSource(video.source, earliest(video.targets))
+    if not isinstance(source, VideoSource):
+        raise source or UserError("it was not opened")
     try:
         yield from source
     finally:

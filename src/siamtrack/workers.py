@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -145,6 +145,7 @@ def deaf_children() -> Iterator[None]:
 
     It hears a Ctrl-C of the meantime afterwards.
     """
+    resource_tracker.ensure_running()  # or the first process starts it, which lets Ctrl-C through again
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
