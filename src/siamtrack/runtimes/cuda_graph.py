@@ -172,7 +172,7 @@ class DeviceCore:
         self._free = list(range(LARGEST_BATCH, 0, -1))
         self._rules: dict[int, ops.Rules] = {}
         self._graphs: dict[tuple[int, int], _Batch] = {}
-        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        self._pool: Any = None
 
     @property
     def runtime(self) -> str:
@@ -361,7 +361,11 @@ class DeviceCore:
             def run() -> None:
                 self._search(batch, rules)
 
-            batch.run = run if self._pool is None else _captured(run, self._pool)
+            if device.type == "cuda":
+                if not self._graphs:  # the last graph of a pool takes it away
+                    self._pool = torch.cuda.graph_pool_handle()
+                run = _captured(run, self._pool)
+            batch.run = run
             self._graphs[key] = batch
         return self._graphs[key]
 

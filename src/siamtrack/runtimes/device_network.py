@@ -93,13 +93,16 @@ class _Convolution:
         self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
         self.padding, self.dilation = int(convolution.padding[0]), convolution.dilation[0]
         outputs = len(weight)
-        self.bias = _filled(weight.new_zeros(outputs) if bias is None else bias, 0).to(dtype)
+        self.bias = _filled(weight.new_zeros(outputs) if bias is None else bias, 0)
         self.depthwise = convolution.groups > 1
         if self.depthwise:
             if not convolution.groups == convolution.in_channels == outputs:
                 raise ValueError(f"a convolution in {convolution.groups} groups is neither dense nor depth-wise")
-            self.weight = _filled(weight.reshape(outputs, -1).T, 1).to(dtype).contiguous()  # [k k, C]
+            self.weight = _filled(
+                weight.reshape(outputs, -1).T, 1
+            ).contiguous()  # [k k, C] float32: few, but they matter
             return
+        self.bias = self.bias.to(dtype)
         weight = _filled(_filled(weight, 0), 1).to(dtype)
         self.single = (self.kernel, self.stride, self.padding) == (1, 1, 0)
         if self.single:
