@@ -103,7 +103,7 @@ class MultiTracker:
         if drop_after and not self.tracking.longterm:
             raise UserError(
                 f"drop_after {drop_after} needs a tracker that knows when it has lost its target: take the model "
-                "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
+                f"{zoo.DEFAULT}, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
         fitting = CPU_BATCH if model.device == "cpu" else GPU_BATCH

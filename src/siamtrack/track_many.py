@@ -197,8 +197,8 @@ def execute(
     Raises:
         UserError: a file cannot be written, or there is no such cluster.
     """
-    alone = workers in (None, 1) and not cluster
-    jobs = [Job(settings, some, together) for some in portions(videos, together, alone)]
+    known = workers if cluster else workers or 1
+    jobs = [Job(settings, some, together) for some in portions(videos, together, known)]
     needs = {"CPU": settings.threads or 1, "GPU": 0 if settings.device == "cpu" else 1}
     failures = []
     done = outcomes(jobs, workers, cluster, needs, None, lambda count: None, stopped)
@@ -236,8 +236,8 @@ def _opening(videos: Iterable[Video]) -> Generator[VideoSource | UserError]:
     for video in videos:
         try:
             source: VideoSource | UserError = VideoSource(video.source, earliest(video.targets))
-        except (UserError, OSError) as error:
-            source = UserError(str(error))
+        except Exception as error:  # a defect of what decodes it, too, is of this video only
+            source = _problem(error)
         yield source
 
 
@@ -251,7 +251,14 @@ def _frames(source: VideoSource | UserError | None) -> Iterator[VideoFrame]:
         raise source or UserError("it was not opened")
     try:
         yield from source
+    except Exception as error:
+        raise _problem(error) from error
     finally:
         source.close()
     if source.problem:
         raise UserError(source.problem)
+
+
+def _problem(error: Exception) -> UserError:
+    known = isinstance(error, UserError | OSError)
+    return UserError(str(error) if known else f"{type(error).__name__}: {error}")

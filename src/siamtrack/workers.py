@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from siamtrack.errors import UserError
 
 _POLL = 0.2  # seconds
-_ROUNDS = 4  # of the items that go together, in a job
+_ROUNDS, _TYPICAL = 4, 8  # times the items that go together are in a job; workers of a cluster
 
 
 class Job(Protocol):
@@ -52,22 +52,25 @@ Outcomes = Generator[tuple[Any, int, Any]]
 T = TypeVar("T")
 
 
-def portions(items: Sequence[T], together: int, alone: bool) -> list[Sequence[T]]:
+def portions(items: Sequence[T], together: int, workers: int | None) -> list[Sequence[T]]:
     """Return what goes into one job each, where a worker does so many items together and begins others as some end.
 
-    Items that are done one by one are a job each. Otherwise a job has enough of them to keep its places full for most
-    of the time; all, if one worker is alone.
+    Items that are done one by one are a job each. Otherwise a job is so long that its places are full for most of the
+    time, and so short that all workers have one.
 
     Args:
         items: in the order in which they are begun.
         together: how many a worker does at a time.
-        alone: whether there is one worker only.
+        workers: how many there are; None if that is not known.
     """
+    size = -(-len(items) // (workers or _TYPICAL)) or 1
+    if workers != 1:
+        size = min(size, _ROUNDS * together)
+    if workers is None:
+        size = max(size, together)
     if together == 1:
         size = 1
-    else:
-        size = len(items) if alone else _ROUNDS * together
-    return [items[first : first + size] for first in range(0, len(items), max(size, 1))]
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def outcomes(

@@ -199,6 +199,28 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
         follow(core, [FRAMES[:2]], BOXES[:1])
 
 
+def test_frames_that_do_not_fit_together_take_turns(lite, monkeypatch, caplog):
+    _, core = cores(lite)
+    allocate = core._frames._allocate
+
+    def short(count, capacity):
+        if count > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        allocate(count, capacity)
+
+    tracker = Tracker(threads=1)
+    many = MultiTracker(tracker)
+    many._core, many.batch = core, 4096
+    ids = [many.add(FRAMES[0], BOXES[0], stream=name) for name in "abc"]
+    monkeypatch.setattr(core._frames, "_allocate", short)
+    with pytest.raises(UserError, match="too little free memory for 3 frames at once; track fewer videos together"):
+        core.step([frame.copy() for frame in FRAMES[:3]], many._groups[0].state)
+    found = many.update({name: FRAMES[number] for number, name in enumerate("abc", 1)})
+    assert "memory suffices for 1 targets at a time" in caplog.text
+    alone = follow(cores(lite)[1], [[FRAMES[0], FRAMES[2]]], BOXES[:1])
+    np.testing.assert_allclose(found[ids[1]].box, alone[0, 0, :4], atol=1e-3)
+
+
 def test_what_only_the_host_knows_is_refused(lite):
     _, network, _ = lite
     for settings in ({"legacy": True}, {"distractors": DistractorConfig()}):

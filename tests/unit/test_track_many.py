@@ -249,8 +249,11 @@ def test_a_ray_cluster_gives_the_same_boxes(siamtrack, manifest, tmp_path):
     siamtrack("track-many", manifest, *FAST)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
-        code, said = siamtrack("track-many", manifest, "--out", "ray", "--cluster", cluster.address, *FAST)
+        for name, options in (("ray", ()), ("step", ("--batch", "3"))):
+            where = ("--out", name, "--cluster", cluster.address)
+            code, said = siamtrack("track-many", manifest, *where, *options, *FAST)
+            assert (code, "1 of 3 videos went wrong" in said) == (2, True)
+            assert sorted(outputs(tmp_path / name)) == sorted(outputs(tmp_path / "tracks"))
     finally:
         cluster.shutdown()
-    assert (code, "1 of 3 videos went wrong" in said) == (2, True)
     assert outputs(tmp_path / "ray") == outputs(tmp_path / "tracks")

@@ -93,6 +93,22 @@ def test_the_objects_of_a_video_are_one_job(sequences, tmp_path, monkeypatch):
     assert [decode_mask(results[f"video/{n}"][0].masks[1]).pixels.shape for n in (1, 2)] == [(10, 10), (10, 5)]
 
 
+@pytest.mark.parametrize(
+    ("count", "together", "given", "sizes"),
+    [
+        (3, 1, 1, [1, 1, 1]),
+        (100, 16, 1, [100]),
+        (100, 16, 2, [50, 50]),
+        (10, 2, 4, [3, 3, 3, 1]),
+        (20, 2, 2, [8, 8, 4]),
+        (100, 16, None, [16] * 6 + [4]),
+        (0, 4, 1, []),
+    ],
+)
+def test_what_goes_into_a_job(count, together, given, sizes):
+    assert [len(each) for each in workers.portions(range(count), together, given)] == sizes
+
+
 def test_workers_share_the_cores(monkeypatch):
     if not hasattr(workers.os, "sched_getaffinity"):
         pytest.skip("this system does not pin processes")

@@ -31,7 +31,8 @@ def track_many(
         int | None, typer.Option("--workers", min=1, max=1024, help="Processes that share the videos and cores.")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option("--cluster", help="Address of a Ray cluster that does the work, or 'auto'.")
+        str | None,
+        typer.Option("--cluster", help="Address of a Ray cluster, 'auto', or 'local' for this machine's GPUs."),
     ] = None,
     together: Annotated[
         int | None,

@@ -72,9 +72,7 @@ class Job:
             return sum(len(running.frames_from(sequence, anchor)) for anchor in sequence.anchors)
         return len(sequence)
 
-    def perform(
-        self, kept: dict[Path, FollowsOne], on_frame: Callable[[], None]
-    ) -> "Iterator[tuple[int, Outcome]]":
+    def perform(self, kept: dict[Path, FollowsOne], on_frame: Callable[[], None]) -> "Iterator[tuple[int, Outcome]]":
         """Do it with the tracker of its run in ``kept``, which is made if it is not there yet."""
         if self.run not in kept:
             kept[self.run] = self.make()
@@ -109,7 +107,7 @@ def plan(
     protocol: str,
     fps: float | None = None,
     batch: int = 1,
-    alone: bool = True,
+    workers: int | None = 1,
 ) -> list[Job]:
     """Return what is left to do, long sequences first, and for each all runs, so that these are timed alike.
 
@@ -119,7 +117,7 @@ def plan(
         protocol: a key of :data:`~siamtrack.evaluate.protocols.PROTOCOLS`.
         fps: frames a second of a realtime experiment.
         batch: how many sequences siamtrack's trackers follow together, in protocols that start once.
-        alone: whether one worker does all of it, see :func:`siamtrack.workers.portions`.
+        workers: how many do it, see :func:`siamtrack.workers.portions`.
     """
     videos: dict[str, tuple[Sequence, ...]] = {}
     for sequence in sequences:
@@ -135,7 +133,7 @@ def plan(
             if not all(sequence_file(run, sequence.name).is_file() for sequence in video)
         ]
         size = batch if together and not (isinstance(make, TrackerRecipe) and make.model in opencv.NAMES) else 1
-        for chosen in portions(left, size, alone):
+        for chosen in portions(left, size, workers):
             members = tuple(sequence for _, video in chosen for sequence in video)
             jobs.append((chosen[0][0], Job(run, make, protocol, members, fps, size)))
     return [job for _, job in sorted(jobs, key=lambda numbered: numbered[0])]
