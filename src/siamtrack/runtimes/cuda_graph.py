@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
 """Targets that go through the network together; more take turns."""
+_PIECE = 1 << 20  # bytes of a frame that go up at a time
 _WARM_UPS = 3  # steps before a graph is captured, in which kernels are compiled and chosen
 
 
@@ -475,10 +476,15 @@ class _FrameBuffer:
         for number, frame in enumerate(distinct):
             place = slice(number * self.capacity, number * self.capacity + frame.nbytes)
             pixels = torch.from_numpy(np.require(frame, requirements=["C", "W"]).reshape(-1))
-            if self._staging:
-                self._staging[self._turn][place].copy_(pixels)
-                pixels = self._staging[self._turn][place]
-            self.frames.pixels[place].copy_(pixels, non_blocking=True)
+            there = self.frames.pixels[place]
+            if not self._staging:
+                there.copy_(pixels)
+                continue
+            pinned = self._staging[self._turn][place]
+            for start in range(0, frame.nbytes, _PIECE):  # one travels while the next is copied
+                piece = slice(start, start + _PIECE)
+                pinned[piece].copy_(pixels[piece])
+                there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()
         return owner, moved
