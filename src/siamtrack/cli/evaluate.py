@@ -75,6 +75,7 @@ def evaluate(
     ] = None,
     settings: options.Tracking = None,
     device: options.Device = "cpu",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Run trackers on a data set by a protocol of the field, and score them.
@@ -110,12 +111,13 @@ def evaluate(
                 f"--tracker {recipes[folder].model} and {model} would both be kept in {folder}; give each its --out"
             )
         place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
-        recipes[folder] = work.TrackerRecipe(place, device, each, tracking)
+        recipes[folder] = work.TrackerRecipe(place, device, each, tracking, runtime)
         known: dict[str, Any] = {"root": str((root or Path(dataset)).absolute()), "only": list(only or ())}
         known |= {"frames": frames, "model": model, **_digest(model), "settings": tracking, "device": device}
         facts[folder] = (
             label,
-            known | {"threads": threads, "batch": batch, "realtime": realtime, "version": __version__},
+            known
+            | {"runtime": runtime, "threads": threads, "batch": batch, "realtime": realtime, "version": __version__},
         )
     made = {folder: recipe() for folder, recipe in recipes.items()}  # what is wrong shows before anything is written
     for folder, (label, known) in facts.items():

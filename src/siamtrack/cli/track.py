@@ -48,6 +48,10 @@ def track(
     settings: options.Tracking = None,
     device: options.Device = "cpu",
     runtime: options.RuntimeName = "auto",
+    pipelined: Annotated[
+        bool,
+        typer.Option("--pipelined", help="Let the GPU work on a frame while the next is read; for its graph alone."),
+    ] = False,
     threads: options.Threads = None,
 ) -> None:
     """Follow objects in boxes through a video.
@@ -68,6 +72,7 @@ def track(
         runtime=runtime,
         threads=threads,
         tracking=options.tracking_values(settings),
+        latency="pipelined" if pipelined else "immediate",
         batch=batch,
         drop_after=drop_after,
     )

@@ -19,6 +19,7 @@ from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import SequenceResult, sequence_file, write_sequence
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models.zoo import DEFAULT
+from siamtrack.runtimes.load import Runtime
 from siamtrack.tracker import Tracker
 from siamtrack.workers import outcomes, portions
 
@@ -31,6 +32,7 @@ class TrackerRecipe:
     device: str = "cpu"
     threads: int | None = None
     tracking: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Runtime = "auto"
 
     def __call__(self) -> FollowsOne:
         """Return a new tracker.
@@ -44,7 +46,9 @@ class TrackerRecipe:
             return opencv.OpenCVTracker(self.model)
         if self.model.startswith("opencv"):
             raise UserError(f"unknown tracker {self.model!r}; OpenCV's are {', '.join(opencv.NAMES)}")
-        return Tracker(self.model, device=self.device, threads=self.threads, tracking=self.tracking)
+        return Tracker(
+            self.model, device=self.device, runtime=self.runtime, threads=self.threads, tracking=self.tracking
+        )
 
 
 @dataclass(frozen=True)
