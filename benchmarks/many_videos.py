@@ -79,7 +79,7 @@ def measure_groups(many: MultiTracker, scene: Scene, groups: list[int], updates:
     trackers = {size: copy(many) for size in sizes}
     times: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
     for size, tracker in trackers.items():
-        tracker.batch, tracker._groups, tracker._streams, tracker._lost = size, [], {}, {}
+        tracker.batch, tracker._groups, tracker._streams, tracker._shapes, tracker._lost = size, [], {}, {}, {}
         tracker.add_all(scene.frames[0], boxes)
         tracker.update(scene.frames[1])
     for frame in islice(scene.forth_and_back(), updates):
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--pipelined", action="store_true", help="answers a frame late, for a GPU's graph")
     parser.add_argument("--targets", default="1,64,256")
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--groups", default="1,8")
@@ -115,7 +116,13 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
-    many = MultiTracker(given.model, device=given.device, runtime=given.runtime, threads=given.threads)
+    many = MultiTracker(
+        given.model,
+        device=given.device,
+        runtime=given.runtime,
+        threads=given.threads,
+        latency="pipelined" if given.pipelined else "immediate",
+    )
     core = many._core = Timed(many._core)
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), 30, (width, height))

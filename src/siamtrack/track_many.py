@@ -15,6 +15,7 @@ from siamtrack.manifest import VideoRow, read_rows
 from siamtrack.models import zoo
 from siamtrack.multi import MultiTracker, Target, earliest, numbered
 from siamtrack.runtimes.load import Runtime
+from siamtrack.tracking.core import Latency
 from siamtrack.tracking.state import TrackResult
 from siamtrack.version import __version__
 from siamtrack.video.ahead import ReadAhead
@@ -36,6 +37,7 @@ class Settings:
     tracking: Mapping[str, Any] = field(default_factory=dict)
     drop_after: int | None = None
     runtime: Runtime = "auto"
+    latency: Latency = "immediate"
 
     def tracker(self) -> MultiTracker:
         """Return a new tracker.
@@ -49,6 +51,7 @@ class Settings:
             runtime=self.runtime,
             threads=self.threads,
             tracking=self.tracking,
+            latency=self.latency,
             drop_after=self.drop_after,
         )
 

@@ -129,6 +129,7 @@ def test_lists_that_cannot_be_used(tmp_path, name, text, said):
         (["track-many", "twice.csv"], "would both be written to tracks/square.boxes.jsonl; give each its 'out'"),
         (["track-many", "list.csv", "--cluster", "localhost:1"], "cluster"),
         (["track-many", "list.csv", "--model", "no"], "there is no model 'no'"),
+        (["track-many", "list.csv", "--pipelined"], "latency 'pipelined' is for the runtimes"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said, siamtrack, clip, tmp_path):
