@@ -109,7 +109,7 @@ class MultiTracker:
         if drop_after and not self.tracking.longterm:
             raise UserError(
                 f"drop_after {drop_after} needs a tracker that knows when it has lost its target: take the model "
-                "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
+                f"{zoo.DEFAULT}, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
         fitting = CPU_BATCH if model.device == "cpu" else GPU_BATCH
@@ -278,37 +278,53 @@ class MultiTracker:
         elif (start, end) != (None, None):
             raise UserError("start and end are for sources that are not open yet")
         try:
-            for _, frame, results in self.in_step({None: (source, numbered(targets))}):
+            for _, frame, results in self.in_step([(None, (source, numbered(targets)))]):
                 if isinstance(frame, UserError):
                     raise frame
-                yield frame, results
+                if frame:
+                    yield frame, results
         finally:
             source.close()
 
     def in_step(
-        self, streams: Mapping[Hashable, Frames]
-    ) -> Iterator[tuple[Hashable, VideoFrame | UserError, dict[int, TrackResult]]]:
-        """Follow the targets of several streams together, a frame of each at a time, until all have ended.
+        self, streams: Iterable[tuple[Hashable, Frames]], together: int | None = None
+    ) -> Iterator[tuple[Hashable, VideoFrame | UserError | None, dict[int, TrackResult]]]:
+        """Follow the targets of several streams, a frame of each at a time, until all have ended.
 
-        Yields a stream's name, its frame, and the results of those of its targets that have begun, by their own ids.
-        A stream that goes wrong ends with the error in place of a frame. What was followed before is forgotten.
+        Where a stream ends, the next one takes its place in the same turn, so that batches stay full. Yields a
+        stream's name, its frame, and the results of those of its targets that have begun, by their own ids. At the
+        stream's end comes None in place of a frame, or the error if it went wrong. What was followed before is
+        forgotten.
 
         Args:
-            streams: of each stream by its name the frames, and the targets with their ids (see :func:`numbered`).
+            streams: of each stream its name, its frames, and the targets with their ids (see :func:`numbered`); the
+                next is asked for when it can begin.
+            together: how many go at a time; None for all.
         """
         self.remove(*self.ids)
-        going = {name: _Stream(iter(frames), targets) for name, (frames, targets) in streams.items()}
+        waiting, going = iter(streams), dict[Hashable, _Stream]()
         late = self.latency == "pipelined"  # the answers to a frame come with the next, or when their target leaves
-        while going:
+
+        def turn() -> Iterator[Hashable]:
+            """Yield the streams that go on, then new ones while there is room."""
+            yield from list(going)
+            while together is None or len(going) < together:
+                if (entry := next(waiting, None)) is None:
+                    return
+                name, (images, targets) = entry
+                going[name] = _Stream(iter(images), targets)
+                yield name
+
+        while True:
             frames: dict[Hashable, VideoFrame] = {}
             leaving: dict[Hashable, dict[int, TrackResult]] = {}
-            for name, stream in list(going.items()):
-                problem = None
+            for name in turn():
+                stream, problem = going[name], None
                 try:
                     frame = next(stream.frames, None)
                 except (UserError, OSError) as error:
                     frame, problem = None, UserError(str(error))
-                over = [each for each in stream.over(frame) if each in self._streams]
+                over = stream.over(frame)
                 if late and over:
                     answers = self.last()
                     leaving[name] = {each: answers[each] for each in over}
@@ -318,13 +334,14 @@ class MultiTracker:
                     continue
                 if late and stream.shown:
                     yield name, stream.shown, stream.answers(stream.shown, leaving.get(name, {}))
-                if problem:
-                    yield name, problem, {}
                 del going[name]
+                yield name, problem, {}
+            if not going:
+                return
             found = self.update({name: frame.image for name, frame in frames.items()})
             for name, frame in frames.items():
                 stream = going[name]
-                known = found | leaving.get(name, {})
+                known = found | leaving[name] if name in leaving else found
                 results = {each: known[each] for each in stream.begun if each in known}
                 if late and stream.shown:
                     yield name, stream.shown, stream.answers(stream.shown, results)
@@ -332,9 +349,9 @@ class MultiTracker:
                     due = stream.due(frame)
                     ids = self.add_all(frame.image, [target.box for target in due.values()], stream=name)
                 except UserError as error:
-                    yield name, error, {}
                     self.remove(*(each for each in stream.begun if each in self._streams))
                     del going[name]
+                    yield name, error, {}
                     continue
                 stream.begun |= dict(zip(ids, due, strict=True))
                 if not late:
@@ -345,6 +362,8 @@ class MultiTracker:
                     stream.shown = frame
                 else:  # the answers that have just come dropped its last target
                     del going[name]
+                    yield name, None, {}
+                stream.keep(self._streams)
 
     def _check_shape(self, frame: Image, stream: Hashable) -> None:
         before = self._shapes.get(stream, frame.shape)
@@ -404,7 +423,7 @@ class _Stream:
     def __init__(self, frames: Iterator[VideoFrame], targets: Mapping[int, Target]) -> None:
         self.frames = frames
         self.begun: dict[int, int] = {}
-        """The targets that have begun: the tracker's id and their own."""
+        """The targets that are followed: the tracker's id and their own."""
         self.shown: VideoFrame | None = None
         """The last frame that its targets were looked for in."""
         self._targets = targets
@@ -414,6 +433,10 @@ class _Stream:
     def goes_on(self, followed: Container[int]) -> bool:
         """Return whether a target is left, or still to come."""
         return bool(self._waiting) or any(each in followed for each in self.begun)
+
+    def keep(self, followed: Container[int]) -> None:
+        """Forget the targets that are followed no longer."""
+        self.begun = {each: own for each, own in self.begun.items() if each in followed}
 
     def answers(self, frame: VideoFrame, results: Mapping[int, TrackResult]) -> dict[int, TrackResult]:
         """Return the results in ``frame``, which are by the tracker's ids, by the targets' own."""

@@ -1,6 +1,6 @@
 """The step on one device against the step over the host: on a GPU as a graph, else on the CPU, without one."""
 
-from itertools import groupby
+from itertools import groupby, product
 
 import numpy as np
 import onnxruntime
@@ -221,6 +221,28 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
         follow(core, [FRAMES[:2]], BOXES[:1])
 
 
+def test_frames_that_do_not_fit_together_take_turns(lite, monkeypatch, caplog):
+    _, core = cores(lite)
+    allocate = core._frames._allocate
+
+    def short(count, capacity):
+        if count > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        allocate(count, capacity)
+
+    tracker = Tracker(threads=1)
+    many = MultiTracker(tracker)
+    many._core, many.batch = core, 4096
+    ids = [many.add(FRAMES[0], BOXES[0], stream=name) for name in "abc"]
+    monkeypatch.setattr(core._frames, "_allocate", short)
+    with pytest.raises(UserError, match="too little free memory for 3 frames at once; track fewer videos together"):
+        core.step([frame.copy() for frame in FRAMES[:3]], many._groups[0].state)
+    found = many.update({name: FRAMES[number] for number, name in enumerate("abc", 1)})
+    assert "memory suffices for 1 targets at a time" in caplog.text
+    alone = follow(cores(lite)[1], [[FRAMES[0], FRAMES[2]]], BOXES[:1])
+    np.testing.assert_allclose(found[ids[1]].box, alone[0, 0, :4], atol=1e-3)
+
+
 def test_what_only_the_host_knows_is_refused(lite):
     _, network, _ = lite
     for settings in ({"legacy": True}, {"distractors": DistractorConfig()}):
@@ -290,7 +312,7 @@ def test_pipelined_targets_come_and_go_in_several_streams(lite):
         if broken:
             raise UserError("this stream broke")
 
-    def rows(latency):
+    def rows(latency, together=None):
         many = MultiTracker(tracker(lite, latency))
         assert many.latency == latency
         targets = [Target(BOXES[0], end=3), Target((10, 200, 30, 38), start=1, id=7), Target(BOXES[4], start=4)]
@@ -302,17 +324,17 @@ def test_pipelined_targets_come_and_go_in_several_streams(lite):
             "outside": (video(4), numbered([BOXES[0], Target((900, 0, 9, 9), start=2)])),
         }
         found = {}
-        for name, frame, results in many.in_step(streams):
+        for name, frame, results in many.in_step(streams.items(), together):
             found.setdefault(name, []).append((frame, results))
         assert not many.ids
         return found
 
-    late, now = rows("pipelined"), rows("immediate")
-    for name, expected in now.items():
-        assert len(late[name]) == len(expected), name
-        for (frame, results), (its_frame, its_results) in zip(late[name], expected, strict=True):
-            if isinstance(its_frame, UserError):
-                assert str(frame) == str(its_frame)
+    now = rows("immediate")
+    others = [("pipelined", None), ("pipelined", 2)]
+    for other, name in product([rows(*options) for options in others], now):
+        for (frame, results), (its_frame, its_results) in zip(other[name], now[name], strict=True):
+            if not isinstance(its_frame, VideoFrame):
+                assert str(frame) == str(its_frame), "the end, or what went wrong"
                 continue
             assert frame.index == its_frame.index
             assert list(results) == list(its_results)
@@ -326,7 +348,8 @@ def test_pipelined_targets_that_stay_lost_are_dropped(lite):
     for latency in ("pipelined", "immediate"):
         many = MultiTracker(tracker(lite, latency, longterm=never), drop_after=2)
         video = (VideoFrame(number, None, image) for number, image in enumerate(FRAMES))
-        rows.append([(frame.index, list(found)) for _, frame, found in many.in_step({0: (video, numbered(BOXES[:1]))})])
+        found = many.in_step([(0, (video, numbered(BOXES[:1])))])
+        rows.append([(frame.index, list(results)) for _, frame, results in found if frame])
     assert rows[0] == rows[1] == [(0, [1]), (1, [1]), (2, [1])]
 
 

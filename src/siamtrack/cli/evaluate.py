@@ -64,7 +64,8 @@ def evaluate(
         int | None, typer.Option("--workers", min=1, max=1024, help="Processes that share the sequences and cores.")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option("--cluster", help="Address of a Ray cluster that does the work, or 'auto'.")
+        str | None,
+        typer.Option("--cluster", help="Address of a Ray cluster, 'auto', or 'local' for this machine's GPUs."),
     ] = None,
     batch: Annotated[
         int | None,
@@ -121,8 +122,9 @@ def evaluate(
     made = {folder: recipe() for folder, recipe in recipes.items()}  # what is wrong shows before anything is written
     for folder, (label, known) in facts.items():
         write_run(folder, label, data.name, chosen, known)
-    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch)
-    with progress_bar("evaluating", sum(job.frames for job in jobs)) as bar, until_interrupted() as interrupted:
+    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch, workers if cluster else workers or 1)
+    planned = sum(job.frames(place) for job in jobs for place in range(len(job)))
+    with progress_bar("evaluating", planned) as bar, until_interrupted() as interrupted:
         failures = work.execute(
             jobs,
             workers,

@@ -26,6 +26,10 @@ RuntimeName = Annotated[
         help=f"What runs the network, {' or '.join(get_args(Runtime))}; auto takes the fastest.",
     ),
 ]
+Pipelined = Annotated[
+    bool,
+    typer.Option("--pipelined", help="Let the GPU work on a frame while the next is read; for its graph alone."),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="Threads of the CPU; one a core if not given.")
 ]

@@ -48,10 +48,7 @@ def track(
     settings: options.Tracking = None,
     device: options.Device = "cpu",
     runtime: options.RuntimeName = "auto",
-    pipelined: Annotated[
-        bool,
-        typer.Option("--pipelined", help="Let the GPU work on a frame while the next is read; for its graph alone."),
-    ] = False,
+    pipelined: options.Pipelined = False,
     threads: options.Threads = None,
 ) -> None:
     """Follow objects in boxes through a video.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamtrack.errors import UserError
+from siamtrack.errors import TooMuchAtOnce, UserError
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.device_network import DeviceNetwork
@@ -331,7 +331,7 @@ class DeviceCore:
             owner, moved = self._frames.put(frames)
         except torch.OutOfMemoryError:
             distinct = len({id(frame) for frame in frames})
-            raise UserError(
+            raise TooMuchAtOnce(
                 f"{self.network.device} has too little free memory for {distinct} frames at once; track fewer videos "
                 f"together"
             ) from None
@@ -504,12 +504,12 @@ class _FrameBuffer:
         self._allocate(0, 0)
 
     def _allocate(self, count: int, capacity: int) -> None:
-        self.capacity = capacity
         self.frames = ops.Frames(
             torch.empty(count * capacity, dtype=torch.uint8, device=self._device),
             torch.zeros(count, 2, dtype=torch.int32, device=self._device),
             capacity,
         )
+        self.capacity = capacity  # only now that the memory is there
         self._sizes = np.zeros((count, 2), np.int32)
         self._staging: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
