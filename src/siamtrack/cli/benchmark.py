@@ -22,7 +22,7 @@ from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate import opencv
 from siamtrack.files import atomic, write_text
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import Runtime, check_runtime
 
 _MOST = 4096  # targets
 _HEADS = [
@@ -64,7 +64,7 @@ def benchmark(
     """
     plan = Plan(
         models=models or [zoo.DEFAULT],
-        runtimes=[_runtime(name) for name in runtime or ["auto"]],
+        runtimes=[check_runtime(name) for name in runtime or ["auto"]],
         device=device,
         threads=threads,
         targets=_counts(targets),
@@ -157,14 +157,6 @@ def _plot(rows: list[Row], out: Path) -> None:
     for kind in ("svg", "png"):
         with atomic(out / f"benchmark.{kind}") as temporary:
             temporary.write_bytes(draw(usable(rows), kind))
-
-
-def _runtime(name: str) -> Runtime:
-    known: tuple[Runtime, ...] = get_args(Runtime)
-    for each in known:
-        if each == name:
-            return each
-    raise UserError(f"unknown runtime {name!r}{nearest(name, known)}; expected one of {', '.join(known)}")
 
 
 def _counts(text: str) -> tuple[int, ...]:

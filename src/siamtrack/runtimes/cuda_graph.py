@@ -18,21 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamtrack.errors import UserError
+from siamtrack.errors import TooMuchAtOnce, UserError
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.device_network import DeviceNetwork
 from siamtrack.tracking import mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Step
+from siamtrack.tracking.core import Latency, Step
 from siamtrack.tracking.longterm import search_sizes
 from siamtrack.tracking.shortterm import cosine_window
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
 Precision = Literal["fp32", "fp16"]
-Latency = Literal["immediate", "pipelined"]
 Floats = NDArray[np.float64]
 Mark = Callable[[str], None]
 """Is called when a part of a step, by its name, has been given to the device."""
@@ -80,8 +79,8 @@ class _Answers:
 
     values: Tensor
     """[B, 11] float64, as in :data:`siamtrack.runtimes.device_ops.ANSWER`."""
-    masks: Tensor | None
-    """[B, capacity] uint8."""
+    masks: Sequence[Tensor] | Tensor | None
+    """B times [capacity] uint8, empty for a target that has no mask yet."""
     order: NDArray[np.intp]
     """[B] where each target's answer is."""
     shapes: list[tuple[int, int]]
@@ -99,9 +98,9 @@ class _Answers:
         """Wait for the answers and return them in the form of :class:`siamtrack.tracking.core.TrackerCore`."""
         values, masks = self.get(), None
         if self.masks is not None:
-            pictures = self.masks.numpy().view(np.bool_)
-            masks = [pictures[place, : height * width].reshape(height, width)
-                     for place, (height, width) in zip(self.order, self.shapes, strict=True)]  # fmt: skip
+            pictures = [self.masks[place].numpy().view(np.bool_) for place in self.order]
+            masks = [each[: height * width].reshape(height, width) if each.size else each[None]
+                     for each, (height, width) in zip(pictures, self.shapes, strict=True)]  # fmt: skip
         return Step(values[:, :4], values[:, 4], values[:, 5] > 0, masks)
 
 
@@ -127,10 +126,12 @@ class DeviceState:
         """Return the targets of several states, of the same latency, as one state."""
         parts = [state.answers for state in states]
         values = torch.from_numpy(np.concatenate([part.get() for part in parts]))
-        masks = [part.masks[torch.from_numpy(part.order)] for part in parts if part.masks is not None]
         shapes = [shape for part in parts for shape in part.shapes]
-        whole = len(masks) == len(parts) and len({each.shape[1] for each in masks}) == 1
-        answers = _Answers(values, torch.cat(masks) if whole else None, np.arange(len(values)), shapes)
+        masks = None
+        if any(part.masks is not None for part in parts):
+            none = torch.empty(0, dtype=torch.uint8)
+            masks = [none if part.masks is None else part.masks[place] for part in parts for place in part.order]
+        answers = _Answers(values, masks, np.arange(len(values)), shapes)
         rows = [row for state in states for row in state.rows]
         return cls(rows, np.concatenate([state.search_size for state in states]), answers)
 
@@ -180,7 +181,7 @@ class DeviceCore:
     @property
     def runtime(self) -> str:
         """What runs the network."""
-        return "cuda-graph"
+        return "cuda-graph" if self.network.dtype == torch.float16 else "cuda-graph-fp32"
 
     def with_tracking(self, config: TrackingConfig) -> Self:
         """Return the same with other parameters of tracking, and a table and graphs of its own."""
@@ -234,12 +235,12 @@ class DeviceCore:
         Raises:
             UserError: the GPU's memory is too small for one target.
         """
-        sizes = state.search_size
-        if self.config.longterm:
-            sizes = search_sizes(sizes, state.answers.get()[:, 5].astype(np.int64), self.config)
         owner = self._upload(frames)
         if mark:
             mark("upload")
+        sizes = state.search_size
+        if self.config.longterm:
+            sizes = search_sizes(sizes, state.answers.get()[:, 5].astype(np.int64), self.config)
         cuda = self.network.device.type == "cuda"
         count, capacity = len(frames), self._frames.capacity // 3
         values = torch.empty(count, ops.ANSWER, dtype=torch.float64, pin_memory=cuda)
@@ -275,13 +276,13 @@ class DeviceCore:
         return replace(state, answers=answers), said.step()
 
     def last(self, state: DeviceState) -> Step:
-        """Return the answer to the last frame that was given to :meth:`step`; waits for it."""
+        """Return the answer to the last frame that was given to :meth:`step`; waits for it. For any latency."""
         return state.answers.step()
 
     def result(self, found: Step, index: int) -> TrackResult:
         """Return the answer for one target, with its mask and the rectangle around it where there are masks."""
         result = TrackResult(found.boxes[index], float(found.scores[index]), bool(found.lost[index]))
-        if found.masks:
+        if found.masks and found.masks[index].size:
             pixels = found.masks[index].astype(np.bool_, copy=False)
             result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
         return result
@@ -330,7 +331,7 @@ class DeviceCore:
             owner, moved = self._frames.put(frames)
         except torch.OutOfMemoryError:
             distinct = len({id(frame) for frame in frames})
-            raise UserError(
+            raise TooMuchAtOnce(
                 f"{self.network.device} has too little free memory for {distinct} frames at once; track fewer videos "
                 f"together"
             ) from None
@@ -503,12 +504,12 @@ class _FrameBuffer:
         self._allocate(0, 0)
 
     def _allocate(self, count: int, capacity: int) -> None:
-        self.capacity = capacity
         self.frames = ops.Frames(
             torch.empty(count * capacity, dtype=torch.uint8, device=self._device),
             torch.zeros(count, 2, dtype=torch.int32, device=self._device),
             capacity,
         )
+        self.capacity = capacity  # only now that the memory is there
         self._sizes = np.zeros((count, 2), np.int32)
         self._staging: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
