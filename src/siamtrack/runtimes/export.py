@@ -223,9 +223,10 @@ def convert(
 
             graph = convert_float_to_float16(graph, keep_io_types=True)
         if precision == "int8" and part == "search":
-            from siamtrack.runtimes.quantize import quantize
+            from siamtrack.runtimes.quantize import float_nodes, quantize
 
-            graph = quantize(part_file(plain, "template", ".onnx"), graph, preset.model.search_size, crops)
+            kept = float_nodes(graph, preset.model.search_size)
+            graph = quantize(part_file(plain, "template", ".onnx"), graph, crops, kept)
         onnx.helper.set_model_props(graph, metadata(preset, precision))
         if form == "openvino":
             _openvino(graph.SerializeToString(), path, precision)
