@@ -127,6 +127,25 @@ def test_executorch_files_run_at_their_size_only(exported, tmp_path):
         network.search(np.zeros((1, 287, 287, 3), np.uint8), network.template(crops[0][0]))
 
 
+def test_executorch_files_in_int8_are_smaller_and_near(exported, tmp_path):
+    pytest.importorskip("executorch.runtime")
+    _, model, preset, clip, crops = exported
+    plain, small = (
+        export(model, preset, tmp_path / precision, "executorch", precision, crops) for precision in ("fp32", "int8")
+    )
+    assert small[1].stat().st_size < 0.5 * plain[1].stat().st_size
+    outputs, _ = apart(load_network(small[0])[0], model, preset, clip, crops)
+    assert 1e-6 < outputs["score"]["mean"] < 0.02
+
+
+def test_int8_without_crops_is_refused(exported, tmp_path):
+    stem, model, preset, *_ = exported
+    with pytest.raises(UserError, match="int8 is calibrated on real crops"):
+        convert(stem, preset, tmp_path / "small", "onnx", "int8")
+    with pytest.raises(UserError, match="int8 is calibrated on real crops"):
+        export(model, preset, tmp_path / "small", "executorch", "int8")
+
+
 def test_int8_is_smaller_and_near(exported, tmp_path):
     stem, model, preset, clip, crops = exported
     written = convert(stem, preset, tmp_path / "small", "onnx", "int8", crops)

@@ -13,9 +13,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from siamtrack.runtimes.export import Crops
-
-_FINE = 3
-"""Convolutions whose input has more than a third of the search region's resolution stay in floating point."""
+from siamtrack.runtimes.graphs import FINE
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -93,5 +91,5 @@ def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
-        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size)
+        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * FINE > search_size)
     ]
