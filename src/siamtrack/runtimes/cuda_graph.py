@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
 """Targets that go through the network together; more take turns."""
+_PIECE = 1 << 20  # bytes of a frame that go up at a time
 _WARM_UPS = 3  # steps before a graph is captured, in which kernels are compiled and chosen
 
 
@@ -172,7 +173,7 @@ class DeviceCore:
         self._free = list(range(LARGEST_BATCH, 0, -1))
         self._rules: dict[int, ops.Rules] = {}
         self._graphs: dict[tuple[int, int], _Batch] = {}
-        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        self._pool: Any = None
 
     @property
     def runtime(self) -> str:
@@ -361,7 +362,11 @@ class DeviceCore:
             def run() -> None:
                 self._search(batch, rules)
 
-            batch.run = run if self._pool is None else _captured(run, self._pool)
+            if device.type == "cuda":
+                if not self._graphs:  # the last graph of a pool takes it away
+                    self._pool = torch.cuda.graph_pool_handle()
+                run = _captured(run, self._pool)
+            batch.run = run
             self._graphs[key] = batch
         return self._graphs[key]
 
@@ -471,10 +476,15 @@ class _FrameBuffer:
         for number, frame in enumerate(distinct):
             place = slice(number * self.capacity, number * self.capacity + frame.nbytes)
             pixels = torch.from_numpy(np.require(frame, requirements=["C", "W"]).reshape(-1))
-            if self._staging:
-                self._staging[self._turn][place].copy_(pixels)
-                pixels = self._staging[self._turn][place]
-            self.frames.pixels[place].copy_(pixels, non_blocking=True)
+            there = self.frames.pixels[place]
+            if not self._staging:
+                there.copy_(pixels)
+                continue
+            pinned = self._staging[self._turn][place]
+            for start in range(0, frame.nbytes, _PIECE):  # one travels while the next is copied
+                piece = slice(start, start + _PIECE)
+                pinned[piece].copy_(pixels[piece])
+                there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()
         return owner, moved
