@@ -1,14 +1,14 @@
-"""Measure the step on a GPU: its boxes against the CPU's, its latency, many targets, the network alone.
+"""Measure the step on a GPU: its boxes against the CPU's, its latency, the network alone.
 
-python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,many,network,layers]
-    [--presets siamrpn_alexnet_dw,...] [--sequences FOLDER] [--frames 200] [--targets 1,2,4,...,256] [--pysot FOLDER]
+python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,network,layers]
+    [--presets siamrpn_alexnet_dw,...] [--sequences FOLDER] [--frames 200] [--pysot FOLDER]
 
 Networks but siamrpnpp_lite have random weights, whose batch norms have seen noise: enough to measure time. The
 reference is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels computed
 in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host. With --pysot FOLDER, a
 checkout of PySOT, it is PySOT itself with the same weights (pysot_itself.py), where it has the model: "pysot" with
 gradients, as its own scripts run it, and "pysot_no_grad" without.
-Results are written after each part; times in milliseconds.
+Results are written after each part; times in milliseconds. Many targets: ``siamtrack benchmark``.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from made_up_network import network
 from pysot_itself import EXPERIMENTS, Pysot
 from torch import nn
 
+from siamtrack.benchmark.marks import Marks
 from siamtrack.evaluate.datasets.folder import read_folder
 from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.files import write_text
@@ -223,38 +224,14 @@ def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def parts(core: DeviceCore, arguments: argparse.Namespace, targets: int) -> dict[str, float]:
-    """Return the milliseconds of the parts of a step for ``targets`` targets, each on its own."""
-    frames = film(2)
+    """Return the milliseconds of the parts of a step for ``targets`` targets: the medians of 30."""
+    frames, spent = film(2), []
     state = core.init(frames[:1] * targets, places(targets))
-    state, _ = core.step(frames[:1] * targets, state)
-    ((key, batch),) = [(key, batch) for key, batch in core._graphs.items() if key[0] >= targets][:1]
-    rules, shown, table, net = core._rules[key[1]], core._frames.frames, core._targets, core.network
-    cut = partial(ops.crop, shown, batch.owner, table, batch.rows, rules.output, rules.template, net.dtype)
-    with torch.inference_mode(), _exact(True):
-        x = cut()
-        response, context = net.search(x, core._features, batch.rows)
-        works = {
-            "crop": cut,
-            "network": partial(net.search, x, core._features, batch.rows),
-            "choose": partial(ops.choose, response, rules, table, batch.rows, batch.owner, shown.sizes, batch.answers),
-        }
-        if context:
-            cell = batch.answers[:, 6:8].long()
-            logits = net.draw(context, cell)
-            works["draw"] = partial(net.draw, context, cell)
-            works["paste"] = partial(
-                ops.paste, logits, batch.answers, batch.owner, shown.sizes, batch.masks, rules, 8, 0.5
-            )
-        times = {name: timed(work, arguments) for name, work in works.items()}
-    times["graph"] = timed(batch.run, arguments, capture=False)
-    with torch.inference_mode():
-        began = time.perf_counter()
-        for _ in range(20):
-            core._frames.put(frames[:1])
-            if arguments.device != "cpu":
-                torch.cuda.synchronize()
-        times["upload"] = (time.perf_counter() - began) / 20 * 1e3
-    return times
+    for number in range(arguments.warmup + 30):
+        marks = Marks(core.network.device)
+        state, _ = core.step([frames[number % 2]] * targets, state, marks)
+        spent.append(marks.seconds())
+    return {name: 1e3 * float(np.median([each[name] for each in spent[arguments.warmup :]])) for name in spent[0]}
 
 
 def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool = True, repeats: int = 30) -> float:
@@ -274,35 +251,6 @@ def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool 
         end.record()
         end.synchronize()
     return begin.elapsed_time(end) / repeats
-
-
-def many(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield target-frames a second of many targets in one stream."""
-    frames = film()
-    for name in arguments.many:
-        model, preset = network(name, arguments.device, film()[0], places(1)[0])
-        precision = "fp32" if arguments.device == "cpu" else "fp16"
-        core = DeviceCore(device_network(model, arguments.device, precision), plain(tracking_config(preset)))
-        first = None
-        for count in arguments.targets:
-            began = time.perf_counter()
-            state = core.init([frames[0]] * count, places(count))
-            cycle(core, state, frames, 3, count, False)
-            start = time.perf_counter() - began
-            repeats = max(min(arguments.frames, 4000 // count), 5)
-            median = milliseconds(cycle(core, state, frames, repeats, count, False))["median"]
-            first = first or median
-            row: dict[str, Any] = {
-                "preset": name, "targets": count, "ms": median, "targets_per_second": count / median * 1e3,
-                "start_s": start, "largest_batch": core.largest_batch,
-            }  # fmt: skip
-            if count > 1:
-                row["share_of_first_each"] = (median - first) / (count - 1) / first
-            if arguments.device != "cpu":
-                row["memory_mib"] = torch.cuda.max_memory_reserved() / 2**20
-            if count in (1, 64):
-                row["parts"] = parts(core, arguments, count)
-            yield row
 
 
 def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -395,7 +343,7 @@ def ways_of(layer: Any, x: torch.Tensor, residual: torch.Tensor | None) -> dict[
     return ways
 
 
-PARTS = {"parity": parity, "latency": latency, "many": many, "network": alone, "layers": layers}
+PARTS = {"parity": parity, "latency": latency, "network": alone, "layers": layers}
 
 
 def main() -> None:
@@ -404,19 +352,14 @@ def main() -> None:
     names = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--parts", type=names, default=["parity", "latency", "many", "network"])
+    parser.add_argument("--parts", type=names, default=["parity", "latency", "network"])
     parser.add_argument("--presets", type=names, default=PRESETS.split(","))
-    parser.add_argument(
-        "--many", type=names, default=["siamrpnpp_resnet50", "siamrpnpp_lite"], help="presets of 'many'"
-    )
     parser.add_argument("--sequences", type=Path, help="folder of */img and */groundtruth.txt, for parity")
     parser.add_argument("--clip", type=int, default=100, help="frames of each sequence")
     parser.add_argument("--frames", type=int, default=200, help="steps that are timed")
     parser.add_argument("--pysot", type=Path, metavar="FOLDER", help="checkout of PySOT, for latency")
     parser.add_argument("--plain", action="store_true", help="do without Triton's kernels")
     parser.add_argument("--warmup", type=int, default=15)
-    parser.add_argument("--targets", type=lambda text: [int(n) for n in text.split(",")],
-                        default=[1, 2, 4, 8, 16, 32, 64, 128, 256])  # fmt: skip
     arguments = parser.parse_args()
     if arguments.plain:
         ops.uses_kernels = lambda tensor: False

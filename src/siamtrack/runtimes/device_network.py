@@ -30,12 +30,13 @@ class DeviceNetwork:
         dtype: float32, or float16 for a GPU.
 
     Raises:
-        UserError: the trunk is a model of timm, whose parts are not known.
+        UserError: a part is not known: the trunk is a model of timm, or there are other convolutions than the presets'.
     """
 
     def __init__(self, model: SiameseRPN, device: torch.device, dtype: torch.dtype) -> None:
         folded = fold_batch_norm(model).to(device)
         self.config, self.device, self.dtype = model.config, device, dtype
+        self.precision = "fp16" if dtype == torch.float16 else "fp32"
         self._cuts_template = folded.neck is not None
         self._trunk = _trunk(folded.backbone, dtype)
         self._neck = [_chain(level, dtype)[0] for level in folded.neck.levels] if folded.neck else None
@@ -98,7 +99,9 @@ class _Convolution:
         self.depthwise = convolution.groups > 1
         if self.depthwise:
             if not convolution.groups == convolution.in_channels == outputs:
-                raise ValueError(f"a convolution in {convolution.groups} groups is neither dense nor depth-wise")
+                raise UserError(
+                    f"the GPU's graph does not know a convolution in {convolution.groups} groups; take --runtime torch"
+                )
             self.weight = _filled(
                 weight.reshape(outputs, -1).T, 1
             ).contiguous()  # [k k, C] float32: few, but they matter
@@ -311,7 +314,9 @@ class _UpChannelHead:
         self.outputs = [rpn.cls_template.out_channels // rpn.cls_template.in_channels, rpn.loc_adjust.in_channels]
         self.width = rpn.cls_template.in_channels
         if self.width % 8:
-            raise ValueError(f"the features have {self.width} channels; a GPU's graph needs a multiple of 8")
+            raise UserError(
+                f"the features have {self.width} channels; the GPU's graph needs a multiple of 8: take --runtime torch"
+            )
         self.kernels = [_Convolution(layer, ops.NONE, dtype) for layer in (rpn.cls_template, rpn.loc_template)]
         joined = nn.Conv2d(self.width, 2 * self.width, 3)
         joined.weight = nn.Parameter(torch.cat([rpn.cls_search.weight, rpn.loc_search.weight]), False)
