@@ -130,14 +130,34 @@ def test_executorch_files_run_at_their_size_only(exported, tmp_path):
         network.search(np.zeros((1, 287, 287, 3), np.uint8), network.template(crops[0][0]))
 
 
+def test_executorch_files_in_int8_are_smaller_and_near(exported, tmp_path):
+    pytest.importorskip("executorch.runtime")
+    stem, model, preset, clip, crops = exported
+    with pytest.raises(UserError, match="int8 is calibrated on real crops"):
+        export(model, preset, tmp_path / "small", "executorch", "int8")
+    written = export(model, preset, tmp_path / "small", "executorch", "int8", crops)
+    assert written[1].stat().st_size < 0.5 * stem.with_name("tiny.search.onnx").stat().st_size
+    outputs, _ = apart(load_network(written[0])[0], model, preset, clip, crops)
+    assert 1e-6 < outputs["score"]["mean"] < 0.02
+
+
+def test_int8_without_crops_is_refused(exported, tmp_path):
+    stem, _, preset, *_ = exported
+    with pytest.raises(UserError, match="int8 is calibrated on real crops"):
+        convert(stem, preset, tmp_path / "small", "onnx", "int8")
+
+
 def test_int8_is_smaller_and_near(exported, tmp_path):
     stem, model, preset, clip, crops = exported
     written = convert(stem, preset, tmp_path / "small", "onnx", "int8", crops)
     assert written[1].stat().st_size < 0.5 * stem.with_name("tiny.search.onnx").stat().st_size
     outputs, _ = apart(OnnxNetwork(tmp_path / "small", 1), model, preset, clip, crops)
     assert 1e-6 < outputs["score"]["mean"] < 0.02
-    nodes = {node.op_type for node in onnx.load(written[1]).graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear"} <= nodes
+    nodes = onnx.load(written[1]).graph.node
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= set(made_by.values())
+    # A rectifier is the end of a quantised range, no step of its own in floating point.
+    assert "DequantizeLinear" not in [made_by[node.input[0]] for node in nodes if node.op_type in ("Relu", "Clip")]
 
 
 def test_the_first_the_last_and_the_correlations_stay_in_floating_point():

@@ -114,7 +114,7 @@ def _export(
             export_onnx(module, preset, plain)
             written = convert(plain, preset, stem, form, precision, crops)
         else:
-            written = export(module, preset, stem, form, precision)
+            written = export(module, preset, stem, form, precision, crops)
         size = sum(path.stat().st_size for path in written) / 1e6
         print(f"wrote {', '.join(str(path) for path in written)} ({size:.1f} MB)")
         if not clips:

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ PRECISIONS: dict[Format, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "fp16", "int8"),
     "torchscript": ("fp32", "fp16"),
-    "executorch": ("fp32",),
+    "executorch": ("fp32", "fp16", "int8"),
 }
 _PACKAGES: dict[Format, tuple[tuple[str, ...], str]] = {  # what a format needs, and the extra that has it
     "onnx": (("onnx", "onnxscript"), "train"),
@@ -47,6 +47,7 @@ _PACKAGES: dict[Format, tuple[tuple[str, ...], str]] = {  # what a format needs,
     "torchscript": ((), "torch"),
     "executorch": (("executorch",), "executorch"),
 }
+_NO_CROPS = "int8 is calibrated on real crops; give some"
 
 
 class _Template(nn.Module):
@@ -159,10 +160,14 @@ def export(
             plain = Path(folder) / "plain"
             export_onnx(model, preset, plain)
             return convert(plain, preset, stem, form, precision, crops)
+    if precision == "int8" and not crops:
+        raise UserError(_NO_CROPS)
     model = fold_batch_norm(model).cpu()
     parts = _parts(model, preset)
     if precision == "fp16":
         model.half()
+    if precision == "int8":
+        parts[1] = _quantized(parts[0], parts[1], crops)
     write = _torchscript if form == "torchscript" else _executorch
     written = [part_file(stem, part.name, SUFFIXES[form]) for part in parts]
     for part, path in zip(parts, written, strict=True):
@@ -213,7 +218,7 @@ def convert(
     import onnx
 
     if precision == "int8" and not crops:
-        raise UserError("int8 is calibrated on real crops; give some")
+        raise UserError(_NO_CROPS)
     parts = PARTS if preset.model.mask else PARTS[:2]
     written = [part_file(stem, part, SUFFIXES[form]) for part in parts]
     for part, path in zip(parts, written, strict=True):
@@ -223,9 +228,10 @@ def convert(
 
             graph = convert_float_to_float16(graph, keep_io_types=True)
         if precision == "int8" and part == "search":
-            from siamtrack.runtimes.quantize import quantize
+            from siamtrack.runtimes.quantize import float_nodes, quantize
 
-            graph = quantize(part_file(plain, "template", ".onnx"), graph, preset.model.search_size, crops)
+            kept = float_nodes(graph, preset.model.search_size)
+            graph = quantize(part_file(plain, "template", ".onnx"), graph, crops, kept)
         onnx.helper.set_model_props(graph, metadata(preset, precision))
         if form == "openvino":
             _openvino(graph.SerializeToString(), path, precision)
@@ -285,6 +291,16 @@ def _torchscript(part: _Part, path: Path, about: dict[str, str]) -> None:
         )
         with atomic(path) as temporary:
             torch.jit.save(traced, str(temporary), _extra_files={"metadata.json": json.dumps(about)})
+
+
+def _quantized(template: _Part, search: _Part, crops: Crops) -> _Part:
+    """Return ``search`` in int8, for ExecuTorch."""
+    with warnings.catch_warnings(), _quiet("torchao"), _quiet("torch.utils._pytree"), torch.no_grad():
+        warnings.simplefilter("ignore")
+        from siamtrack.runtimes.quantize_torch import quantize
+
+        inputs = [(torch.from_numpy(x), *template.module(torch.from_numpy(z))) for z, x in crops]
+        return replace(search, module=quantize(search.module, inputs))
 
 
 def _executorch(part: _Part, path: Path, about: dict[str, str]) -> None:

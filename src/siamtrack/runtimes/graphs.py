@@ -17,6 +17,8 @@ from siamtrack.version import __version__
 FORMAT = 1
 """Version of the graphs' inputs, outputs and metadata; files without one are of version 1."""
 PARTS = ("template", "search", "draw")
+FINE = 3
+"""In int8 files convolutions whose input has more than a third of the search region's resolution stay fp32."""
 
 Arrays = tuple[NDArray[np.float32], ...]
 

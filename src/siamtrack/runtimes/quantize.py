@@ -13,9 +13,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from siamtrack.runtimes.export import Crops
-
-_FINE = 3
-"""Convolutions whose input has more than a third of the search region's resolution stay in floating point."""
+from siamtrack.runtimes.graphs import FINE
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -26,16 +24,17 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no
         return next(self._feeds, None)
 
 
-def quantize(template: Path, search: onnx.ModelProto, search_size: int, crops: Crops) -> onnx.ModelProto:
+def quantize(template: Path, search: onnx.ModelProto, crops: Crops, kept: list[str]) -> onnx.ModelProto:
     """Return the graph ``search`` quantised: weights a channel, activations a tensor, as QDQ nodes.
 
-    The convolutions of :func:`float_nodes` stay in floating point.
+    A rectifier behind a quantised convolution becomes the end of the range of its output, which then is neither wider
+    than what the next one sees nor turned into floating point on the way there.
 
     Args:
         template: file of the ONNX graph that gives the kernels.
         search: the ONNX graph of the search region.
-        search_size: side of its input in pixels.
         crops: real crops; the ranges of the activations are the smallest and largest values that they give.
+        kept: names of the convolutions that stay in floating point, see :func:`float_nodes`.
     """
     kernels = onnxruntime.InferenceSession(template, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in search.graph.input]
@@ -44,13 +43,12 @@ def quantize(template: Path, search: onnx.ModelProto, search_size: int, crops: C
         for z, x in crops:
             yield dict(zip(names, [x, *kernels.run(None, {"patch": z})], strict=True))
 
-    kept = float_nodes(search, search_size)
     with TemporaryDirectory() as folder, _without_advice():
         path = Path(folder) / "search.onnx"
         quantize_static(
             search, path, _Feeds(feeds()), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"],
-            nodes_to_exclude=kept,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Clip", "Relu"], nodes_to_exclude=kept,
         )  # fmt: skip
         return onnx.load(path)
 
@@ -66,7 +64,7 @@ def _without_advice() -> Iterator[None]:
 
 
 def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
-    """Return the names of the convolutions that are not quantised.
+    """Return the names of the convolutions of a search graph that are better not quantised.
 
     They are the first ones, at half the crop's resolution or more (8 bits there cost most of the accuracy that int8
     costs, docs/export.md), the correlations, and the last ones, whose outputs are the answer.
@@ -93,5 +91,5 @@ def float_nodes(model: onnx.ModelProto, search_size: int) -> list[str]:
         node.name
         for node in model.graph.node
         if node.op_type == "Conv"
-        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * _FINE > search_size)
+        and (node.input[1] not in weights or node.name in last or sides.get(node.input[0], 0) * FINE > search_size)
     ]
