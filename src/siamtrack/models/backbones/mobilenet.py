@@ -18,7 +18,7 @@ _STAGES = (
 )
 
 
-class _InvertedResidual(nn.Module):
+class InvertedResidual(nn.Module):
     """1x1 expansion (even by 1), 3x3 depth-wise, 1x1 projection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, dilation: int) -> None:
@@ -70,7 +70,7 @@ class MobileNetV2(nn.Module):
                 entering = dilation if dilation == last else max(dilation // 2, 1)
                 first = index == 0
                 blocks.append(
-                    _InvertedResidual(
+                    InvertedResidual(
                         inputs, outputs, stride if first else 1, expansion, entering if first else dilation
                     )
                 )
