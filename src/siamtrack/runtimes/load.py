@@ -153,7 +153,7 @@ def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, 
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
-    return TorchNetwork(network, place), preset
+    return TorchNetwork(network, place, tracking_config(preset).search_size), preset
 
 
 def _weights(path: Path, device: str) -> "tuple[SiameseRPN, zoo.Preset]":

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from siamtrack.models.backbones.efficientnet import Block
 from siamtrack.models.backbones.mobilenet import InvertedResidual
@@ -22,7 +23,8 @@ from siamtrack.models.siamese import SiameseRPN
 
 _RESULTS = 4  # a side of a window of Winograd's algorithm
 _POINTS = (0, 1, -1, 0.5, -2, 2, -0.5)  # of its polynomials, in an order that keeps rounding small
-_WIDE = {3: 64, 5: 96}  # channels from which it is the faster one, by size of the kernel (benchmarks/winograd.py)
+_WIDE = {3: 128, 5: 96}  # channels from which it is the faster one, by size of the kernel (benchmarks/winograd.py)
+_FEWEST = 32  # windows for which it pays to transform them
 _OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise")
 Matrix = NDArray[np.float64]
 Activation = tuple[str, list[float]]  # what oneDNN calls it, and its limits
@@ -31,15 +33,16 @@ _PLAIN = (*_NONE, "")  # nothing behind a convolution, as the operators take it
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 
 
-def pack(model: SiameseRPN) -> SiameseRPN:
+def pack(model: SiameseRPN, search_size: int | None = None) -> SiameseRPN:
     """Replace the convolutions of a network on the CPU, in place, and return it; for inference only.
 
-    Results differ from the network's own in the last digits. The modules of a timm trunk are packed without their
+    Layouts are those that are fastest for search crops of ``search_size`` pixels a side (by default the network's);
+    crops of other sizes may take longer. Results differ from the network's own in the last digits. The modules of a timm trunk are packed without their
     activations, for their order is not known.
     """
     if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
         return model
-    shapes = _input_shapes(model)
+    shapes = _input_shapes(model, search_size or model.config.search_size)
     for parent, name, child in _children(model):
         if (block := _residual(child, shapes)) is not None:
             setattr(parent, name, block)
@@ -61,20 +64,27 @@ def _children(model: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
 
 def _packed(layer: nn.Conv2d, activation: Activation, shapes: dict[nn.Module, list[int]]) -> "_Packed | _Winograd":
     """Return the faster form of a convolution."""
-    if _gains(layer):
-        return _Winograd(layer, activation)
-    return _Packed(layer, activation, shapes.get(layer, [1, layer.in_channels, 31, 31]))
+    shape = shapes.get(layer, [1, layer.in_channels, 31, 31])
+    return _Winograd(layer, activation, shape) if _gains(layer, shape) else _Packed(layer, activation, shape)
 
 
-def _gains(layer: nn.Conv2d) -> bool:
-    """Return whether Winograd computes the layer faster."""
+def _gains(layer: nn.Conv2d, shape: list[int]) -> bool:
+    """Return whether Winograd computes the layer faster for inputs of this shape."""
     alike = all(len({*each}) == 1 for each in (layer.kernel_size, layer.padding, layer.dilation))
     wide = min(layer.in_channels, layer.out_channels) >= _WIDE.get(layer.kernel_size[0], math.inf)
-    return alike and wide and layer.stride == (1, 1) and layer.groups == 1
+    plain = alike and wide and layer.stride == (1, 1) and layer.groups == 1
+    return plain and math.prod(_windows(layer, shape)) >= _FEWEST
+
+
+def _windows(layer: nn.Conv2d, shape: list[int]) -> tuple[int, int]:
+    """Return how many windows of Winograd's algorithm lie below and beside each other in the layer's result."""
+    taps, padding, dilation = layer.kernel_size[0], int(layer.padding[0]), layer.dilation[0]
+    high, wide = (size + 2 * padding - (taps - 1) * dilation for size in shape[2:])
+    return -(-high // (_RESULTS * dilation)) * dilation, -(-wide // (_RESULTS * dilation)) * dilation
 
 
 @torch.inference_mode()
-def _input_shapes(model: SiameseRPN) -> dict[nn.Module, list[int]]:
+def _input_shapes(model: SiameseRPN, search_size: int) -> dict[nn.Module, list[int]]:
     """Return the shape of each convolution's input: of a search crop's, or a template's on that side only."""
     shapes: dict[nn.Module, list[int]] = {}
     hooks = [
@@ -82,8 +92,10 @@ def _input_shapes(model: SiameseRPN) -> dict[nn.Module, list[int]]:
         for module in model.modules()
         if isinstance(module, nn.Conv2d)
     ]
-    z, x = (torch.zeros(1, 3, side, side) for side in (model.config.template_size, model.config.search_size))
-    model.search(x, model.template(z))
+    z, x = (torch.zeros(1, 3, side, side) for side in (model.config.template_size, search_size))
+    prediction = model.search(x, model.template(z))
+    if model.mask:
+        model.mask.draw(prediction.context, *torch.zeros(3, 1, dtype=torch.long))
     for hook in hooks:
         hook.remove()
     return shapes
@@ -211,9 +223,12 @@ class _Winograd(nn.Module):
     Each window of (r + 3)^2 pixels becomes as many others (``before``, along columns and rows), each of which is
     multiplied by a matrix from channels to channels; the results become 16 (``after``). Windows are 4 pixels apart. A
     dilation by d takes every d-th pixel.
+
+    oneDNN's layout of the weights depends on the number of windows, and another one costs more than the convolution
+    itself. So the windows of the packed shape go through together, and those of other images in as many parts.
     """
 
-    def __init__(self, layer: nn.Conv2d, activation: Activation) -> None:
+    def __init__(self, layer: nn.Conv2d, activation: Activation, shape: list[int]) -> None:
         super().__init__()
         self._taps, self._padding, self._dilation = layer.kernel_size[0], int(layer.padding[0]), layer.dilation[0]
         self._activation, self._limits = activation
@@ -222,7 +237,7 @@ class _Winograd(nn.Module):
         self._before, self._after = torch.from_numpy(before).float(), torch.from_numpy(after).float()
         self._outputs = layer.out_channels
         matrix = torch.from_numpy(weight)
-        products = len(before) ** 2
+        self._windows, products = _windows(layer, shape), len(before) ** 2
         kernels = [  # in parts, for they are doubles
             torch.einsum("jy,kx,ncyx->jknc", matrix, matrix, part.double()).flatten(0, 1).float()
             for part in layer.weight.detach().split(128)
@@ -231,7 +246,7 @@ class _Winograd(nn.Module):
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(
             torch.cat(kernels, 1).flatten(0, 1)[..., None, None],  # [(r + 3)^2 N, C, 1, 1]
             *self._form,
-            [1, products * layer.in_channels, 8, 8],
+            [1, products * layer.in_channels, *self._windows],
         )
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
@@ -252,11 +267,8 @@ class _Winograd(nn.Module):
             (padded.stride(0), _RESULTS * d * down, down, _RESULTS * d * channels, channels, d * down, d * channels, 1),
         )
         inputs = torch.matmul(self._before, windows.reshape(-1, side, side * channels)).view(-1, side, channels)
-        inputs = torch.matmul(self._before, inputs).view(batch, rows * d, columns * d, -1)
-        products = torch.ops.mkldnn._convolution_pointwise(
-            inputs.permute(0, 3, 1, 2), self._weight, None, *self._form, *_PLAIN
-        )  # [B, (r + 3)^2 N, rows d, columns d]
-        products = products.permute(0, 2, 3, 1).reshape(-1, side, side * self._outputs)
+        inputs = torch.matmul(self._before, inputs).view(-1, side * side * channels)
+        products = self._multiply(inputs).view(-1, side, side * self._outputs)
         results = torch.matmul(self._after, products).view(-1, side, self._outputs)
         results = torch.matmul(self._after, results).view(batch, rows, d, columns, d, _RESULTS, _RESULTS, -1)
         image = results.permute(0, 1, 5, 2, 3, 6, 4, 7).reshape(batch, rows * _RESULTS * d, columns * _RESULTS * d, -1)
@@ -267,6 +279,19 @@ class _Winograd(nn.Module):
         if self._activation == "relu":
             return result.relu_()
         return result.clamp_(*self._limits) if self._limits else result
+
+    def _multiply(self, inputs: Tensor) -> Tensor:
+        """Multiply each place of each window by its matrix. Shapes: inputs [T, (r + 3)^2 C]; result [T, (r + 3)^2 N]."""
+        together = math.prod(self._windows)
+        parts = []
+        for part in inputs.split(together):
+            missing = together - len(part)
+            image = (functional.pad(part, (0, 0, 0, missing)) if missing else part).view(1, *self._windows, -1)
+            products = torch.ops.mkldnn._convolution_pointwise(
+                image.permute(0, 3, 1, 2), self._weight, None, *self._form, *_PLAIN
+            )
+            parts.append(products.permute(0, 2, 3, 1).reshape(together, -1)[: len(part)])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _winograd(taps: int) -> tuple[Matrix, Matrix, Matrix]:

@@ -29,14 +29,15 @@ class TorchNetwork:
     Args:
         model: copied; later changes of it are not seen.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        search_size: pixels a side of the search crops that shall be fast on a CPU; None for the network's own.
     """
 
     runtime = "torch"
 
-    def __init__(self, model: SiameseRPN, device: str = "cpu") -> None:
+    def __init__(self, model: SiameseRPN, device: str = "cpu", search_size: int | None = None) -> None:
         self.device = torch.device(device)
         folded = fold_batch_norm(model).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = pack(folded) if self.device.type == "cpu" else folded
+        self.model = pack(folded, search_size) if self.device.type == "cpu" else folded
 
     @torch.inference_mode()
     def template(self, patches: Patches) -> tuple[Array, ...]:
