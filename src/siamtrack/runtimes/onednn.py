@@ -37,8 +37,8 @@ def pack(model: SiameseRPN, search_size: int | None = None) -> SiameseRPN:
     """Replace the convolutions of a network on the CPU, in place, and return it; for inference only.
 
     Layouts are those that are fastest for search crops of ``search_size`` pixels a side (by default the network's);
-    crops of other sizes may take longer. Results differ from the network's own in the last digits. The modules of a timm trunk are packed without their
-    activations, for their order is not known.
+    crops of other sizes may take longer. Results differ from the network's own in the last digits. The modules of a
+    timm trunk are packed without their activations, for their order is not known.
     """
     if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
         return model
@@ -48,12 +48,12 @@ def pack(model: SiameseRPN, search_size: int | None = None) -> SiameseRPN:
             setattr(parent, name, block)
         elif isinstance(child, CorrelationBranch):
             setattr(parent, name, _Branch(child))
+        elif isinstance(child, nn.ConvTranspose2d):  # of the mask branch, whose input is a single cell
+            setattr(parent, name, _Deconvolution(child))
     activations = _take_activations(model)
     for parent, name, child in _children(model):
         if _is_plain(child):
             setattr(parent, name, _packed(child, activations.get(child, _NONE), shapes))
-    if model.mask:
-        model.mask.refine.deconv = _Deconvolution(model.mask.refine.deconv)
     return model
 
 
@@ -117,7 +117,7 @@ def _take_activations(model: SiameseRPN) -> dict[nn.Module, Activation]:
     found: dict[nn.Module, Activation] = {}
     if isinstance(model.backbone, ResNet):
         found[model.backbone.conv1] = _ACTIVATIONS[nn.ReLU]
-        model.backbone.relu = nn.Identity()
+        model.backbone.add_module("relu", nn.Identity())
     for layers in model.modules():
         if not isinstance(layers, nn.Sequential) or layers in foreign:
             continue
@@ -188,7 +188,7 @@ class _Deconvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: x [B, C, 1, 1]; result [B, N, k, k]."""
-        return torch.addmm(self._bias, x.flatten(1), self._weight).unflatten(1, self._shape).permute(0, 3, 1, 2)
+        return torch.addmm(self._bias, x.flatten(1), self._weight).view(-1, *self._shape).permute(0, 3, 1, 2)
 
 
 class _Packed(nn.Module):
@@ -240,7 +240,7 @@ class _Winograd(nn.Module):
         self._windows, products = _windows(layer, shape), len(before) ** 2
         kernels = [  # in parts, for they are doubles
             torch.einsum("jy,kx,ncyx->jknc", matrix, matrix, part.double()).flatten(0, 1).float()
-            for part in layer.weight.detach().split(128)
+            for part in torch.split(layer.weight.detach(), 128)
         ]
         self._form = ([0, 0], [1, 1], [1, 1], products)
         self._weight = torch.ops.mkldnn._reorder_convolution_weight(
@@ -281,10 +281,13 @@ class _Winograd(nn.Module):
         return result.clamp_(*self._limits) if self._limits else result
 
     def _multiply(self, inputs: Tensor) -> Tensor:
-        """Multiply each place of each window by its matrix. Shapes: inputs [T, (r + 3)^2 C]; result [T, (r + 3)^2 N]."""
+        """Multiply each place of each window by its matrix.
+
+        Shapes: inputs [T, (r + 3)^2 C]; result [T, (r + 3)^2 N].
+        """
         together = math.prod(self._windows)
         parts = []
-        for part in inputs.split(together):
+        for part in torch.split(inputs, together):
             missing = together - len(part)
             image = (functional.pad(part, (0, 0, 0, missing)) if missing else part).view(1, *self._windows, -1)
             products = torch.ops.mkldnn._convolution_pointwise(

@@ -38,6 +38,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
         middle = fast.pair(self.conv, 3)
         if fast.residual_ready(x, *middle):
             y = fast.inverted_residual(x, fast.pair(self.conv), middle, fast.pair(self.conv, 6))

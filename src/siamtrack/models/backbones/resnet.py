@@ -38,6 +38,7 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, inputs, H, W]; result [B, planes times the expansion, H', W']."""
         y = self.relu(conv_norm(x, self.conv1, self.bn1))
         y = conv_norm(y, self.conv2, self.bn2)
         return self.relu(y + (x if self.downsample is None else conv_norm(x, *self.downsample)))  # type: ignore[no-any-return]
@@ -61,6 +62,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, inputs, H, W]; result [B, planes times the expansion, H', W']."""
         y = self.relu(conv_norm(x, self.conv1, self.bn1))
         y = self.relu(conv_norm(y, self.conv2, self.bn2))
         y = conv_norm(y, self.conv3, self.bn3)
