@@ -1,14 +1,18 @@
 """Time ``update()`` against plain eager torch of the same network.
 
 python benchmarks/eager.py [MODEL ...] [--runtime torch] [--threads 2] [--rounds 5] [--updates 5] [--device cpu]
-                           [--processor-time] [--out FILE]
+                           [--processor-time] [--pysot FOLDER] [--out FILE]
 
 The reference, "eager", is what PySOT's ``track()`` computes, in torch's eager mode without gradients: the network as it
 was trained (batch norm by itself, float32 NCHW), the template's kernels convolved anew in every frame from its stored
 features, SiamMask's coarse masks of all cells although one refined mask is drawn, crops rounded to whole pixels with a
 bordered copy where they leave the frame, candidates decoded by NumPy on the host. It uses this package's modules and
 its step in legacy mode, whose results are PySOT's (tests/parity/test_pysot.py); what is copied for the border is the
-window, where PySOT copies the frame, so the reference is no slower than PySOT. Weights are random.
+window, where PySOT copies the frame, so the reference is no slower than PySOT. Weights are random
+(made_up_network.py) where the package has none.
+
+With --pysot FOLDER, a checkout of PySOT, PySOT itself has its turns too, without gradients and with the same weights
+(pysot_itself.py), and its boxes are compared with the reference's.
 
 Everything is timed in turn: a round gives each its turn, and the ratio is the median over rounds of the rounds' ratios.
 On a machine with other work, --processor-time with --threads 1 counts the seconds that the processor spent on this.
@@ -23,6 +27,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from made_up_network import network
+from pysot_itself import EXPERIMENTS, Pysot
 
 from siamtrack.benchmark.contenders import Contender, Label, Ours
 from siamtrack.benchmark.measure import time_in_turn
@@ -34,10 +40,12 @@ from siamtrack.models import zoo
 from siamtrack.models.neck import center_cut
 from siamtrack.models.prediction import Prediction
 from siamtrack.models.siamese import SiameseRPN
+from siamtrack.runtimes import torch_runtime
 from siamtrack.tracking.config import tracking_config
 from siamtrack.tracking.core import TrackerCore
 
 MODELS = ["siamrpn_alexnet_dw", "siamrpnpp_mobilenetv2", "siammask_resnet50", "siamrpnpp_resnet50", "siamrpnpp_lite"]
+REFERENCES = ("eager", "pysot")
 
 
 class EagerNetwork:
@@ -80,11 +88,9 @@ class EagerNetwork:
 class Eager:
     """The reference as a :class:`siamtrack.benchmark.contenders.Contender`."""
 
-    def __init__(self, name: str, device: str) -> None:
-        preset = zoo.load(name)
-        torch.manual_seed(0)
-        config = tracking_config(preset).model_copy(update={"legacy": True})
-        self._core = TrackerCore(EagerNetwork(SiameseRPN(preset.model), device), preset.model, config)
+    def __init__(self, model: SiameseRPN, name: str, device: str) -> None:
+        config = tracking_config(zoo.load(name)).model_copy(update={"legacy": True})
+        self._core = TrackerCore(EagerNetwork(model, device), model.config, config)
         self.label = Label(name, "eager", device)
 
     def start(self, frame, boxes):
@@ -95,9 +101,41 @@ class Eager:
         """Find the target in the next frame."""
         self._state, found = self._core.step([frame], self._state)
         self._core.result(found, 0)
+        self.box = found.boxes[0]
 
     def split(self, frame):
         """Return nothing: only the whole is compared."""
+
+
+class PysotItself:
+    """PySOT as a contender."""
+
+    def __init__(self, folder: Path, model: SiameseRPN, name: str, device: str) -> None:
+        self._tracker = Pysot(folder, name, model, device, gradients=False)
+        self.label = Label(name, "pysot", device)
+
+    def start(self, frame, boxes):
+        """Begin anew."""
+        self._tracker.init(frame, boxes[0])
+
+    def update(self, frame):
+        """Find the target in the next frame."""
+        self.box = self._tracker.track(frame)["bbox"]
+
+    def split(self, frame):
+        """Return nothing: only the whole is compared."""
+
+
+def apart(first, second, scene, updates):
+    """Return the largest difference in pixels between the boxes of two contenders."""
+    largest = 0.0
+    for contender in (first, second):
+        contender.start(scene.frames[0], scene.boxes(1))
+    for frame in scene.frames[1 : updates + 1]:
+        first.update(frame)
+        second.update(frame)
+        largest = max(largest, float(np.abs(np.subtract(first.box, second.box)).max()))
+    return largest
 
 
 def main() -> None:
@@ -111,6 +149,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 720))
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--pysot", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -121,16 +160,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), 2 * arguments.updates + 2, tuple(arguments.size))
         for name in arguments.models or MODELS:
-            contenders: list[Contender] = [Eager(name, arguments.device)]
+            model, preset = network(name, "cpu", scene.frames[0], scene.boxes(1)[0])
+            torch_runtime.save(Path(folder) / f"{name}.safetensors", model, preset)  # where open_tracker looks for it
+            eager = Eager(model, name, arguments.device)
+            contenders: list[Contender] = [eager]
             for runtime in arguments.runtime or ["torch"]:
                 tracker, _ = open_tracker(name, runtime, arguments.device, arguments.threads, Path(folder))
                 contenders.append(Ours(tracker, name, arguments.device))
+            if arguments.pysot and name in EXPERIMENTS:
+                pysot = PysotItself(arguments.pysot, model, name, arguments.device)
+                contenders.append(pysot)
+                pixels = apart(eager, pysot, scene, arguments.updates)
+                print(f"{name:22} PySOT's boxes and the reference's: at most {pixels:.1g} pixels apart")
             rows = time_in_turn(contenders, scene, arguments.rounds, arguments.updates, clock=clock)
             for row in rows:
-                ratio = row.faster_than(rows[0])
-                print(f"{name:22} {row.label.runtime:10} {1000 * row.median:8.1f} ms, ratio {ratio:.2f}", flush=True)
+                ratios = {
+                    other.label.runtime: row.faster_than(other) for other in rows if other.label.runtime in REFERENCES
+                }
+                shown = ", ".join(f"{ratio:.2f} times as fast as {other}" for other, ratio in ratios.items())
+                print(f"{name:22} {row.label.runtime:10} {1000 * row.median:8.1f} ms, {shown}", flush=True)
                 ms = [[1000 * value for value in turn] for turn in row.totals]
-                results.append({"model": name, "runtime": row.label.runtime, "ratio": ratio, "updates_ms": ms})
+                results.append({"model": name, "runtime": row.label.runtime, "ratios": ratios, "updates_ms": ms})
     if arguments.out:
         write_text(arguments.out, json.dumps(results) + "\n")
 

@@ -1,12 +1,14 @@
-"""Measure the step on a GPU: its boxes against the CPU's, its latency, many targets, the network alone.
+"""Measure the step on a GPU: its boxes against the CPU's, its latency, the network alone.
 
-python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,many,network,layers]
-    [--presets siamrpn_alexnet,...] [--sequences FOLDER] [--frames 200] [--targets 1,2,4,...,256]
+python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,network,layers]
+    [--presets siamrpn_alexnet_dw,...] [--sequences FOLDER] [--frames 200] [--pysot FOLDER]
 
 Networks but siamrpnpp_lite have random weights, whose batch norms have seen noise: enough to measure time. The
-reference "pysot" is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels
-computed in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host.
-Results are written after each part; times in milliseconds.
+reference is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels computed
+in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host. With --pysot FOLDER, a
+checkout of PySOT, it is PySOT itself with the same weights (pysot_itself.py), where it has the model: "pysot" with
+gradients, as its own scripts run it, and "pysot_no_grad" without.
+Results are written after each part; times in milliseconds. Many targets: ``siamtrack benchmark``.
 """
 
 import argparse
@@ -21,8 +23,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from made_up_network import network
+from pysot_itself import EXPERIMENTS, Pysot
 from torch import nn
 
+from siamtrack.benchmark.marks import Marks
 from siamtrack.evaluate.datasets.folder import read_folder
 from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.files import write_text
@@ -37,29 +42,8 @@ from siamtrack.runtimes.cuda_graph import DeviceCore, _captured, _exact, device_
 from siamtrack.tracking.config import TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 
-PRESETS = "siamrpn_alexnet,siamrpnpp_mobilenetv2,siamrpnpp_resnet50,siammask_resnet50,siamrpnpp_lite"
+PRESETS = "siamrpn_alexnet_dw,siamrpnpp_mobilenetv2,siamrpnpp_resnet50,siammask_resnet50,siamrpnpp_lite"
 SIZE = (1280, 720)
-
-
-def network(name: str, device: str) -> tuple[SiameseRPN, zoo.Preset]:
-    """Return a shipped network, or one with random weights whose batch norms have seen noise."""
-    shipped = zoo.weights(name, ".safetensors")
-    if shipped:
-        return torch_runtime.load(shipped)
-    torch.manual_seed(0)
-    preset = zoo.load(name)
-    model = SiameseRPN(preset.model).to(device)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    search = preset.model.search_size
-    with torch.no_grad():
-        coarse = torch.rand(2, 3, 16, 16, device=device) * 255
-        z, x = (
-            nn.functional.interpolate(coarse, (n, n), mode="bilinear") for n in (preset.model.template_size, search)
-        )
-        model.train().search(x, model.template(z))
-    return model.eval(), preset
 
 
 def film(frames: int = 8) -> list[np.ndarray]:
@@ -79,10 +63,10 @@ def places(count: int) -> np.ndarray:
     return np.concatenate([corners, np.tile([60.0, 90.0], (count, 1))], 1)
 
 
-class Pysot:
+class Reference:
     """The network as PySOT runs it: features of the template are kept, their kernels are computed in each frame."""
 
-    runtime = "pysot"
+    runtime = "reference"
 
     def __init__(self, model: SiameseRPN, device: str) -> None:
         self.model, self.device = model, torch.device(device)
@@ -110,6 +94,25 @@ class Pysot:
 
     def _images(self, patches: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(patches.transpose(0, 3, 1, 2).astype(np.float32)).to(self.device)
+
+
+class PysotCore:
+    """PySOT's tracker with the functions that :func:`cycle` calls; its state is its own."""
+
+    def __init__(self, tracker: Pysot) -> None:
+        self._tracker = tracker
+
+    def init(self, frames: list[np.ndarray], boxes: np.ndarray) -> None:
+        """Begin anew."""
+        self._tracker.init(frames[0], boxes[0])
+
+    def step(self, frames: list[np.ndarray], state: None) -> tuple[None, dict[str, Any]]:
+        """Find the target in the next frame, and its polygon where there are masks."""
+        return None, self._tracker.track(frames[0])
+
+    def result(self, found: dict[str, Any], index: int) -> dict[str, Any]:
+        """Return what was found."""
+        return found
 
 
 def plain(config: TrackingConfig) -> TrackingConfig:
@@ -170,19 +173,27 @@ def parity(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the latency of one target's whole step, beside the eager network and PySOT's way."""
+    """Yield the latency of one target's whole step, beside the eager network and PySOT or its way."""
     frames, box = film(), places(1)
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         config = plain(tracking_config(preset))
         legacy = config.model_copy(update={"legacy": True})
         row: dict[str, Any] = {"preset": name}
-        ways: dict[str, Callable[[], Any]] = {
-            "pysot": lambda m=model, p=preset, c=legacy: TrackerCore(Pysot(m, arguments.device), p.model, c),
-            "eager": lambda m=model, p=preset, c=config: TrackerCore(
-                torch_runtime.TorchNetwork(m, arguments.device), p.model, c
-            ),
-        }
+        ways: dict[str, Callable[[], Any]] = {}
+        if arguments.pysot and name in EXPERIMENTS:
+            for label, gradients in {"pysot": True, "pysot_no_grad": False}.items():
+                ways[label] = lambda m=model, n=name, g=gradients: PysotCore(
+                    Pysot(arguments.pysot, n, m, arguments.device, g)
+                )
+        else:
+            ways["reference"] = lambda m=model, p=preset, c=legacy: TrackerCore(
+                Reference(m, arguments.device), p.model, c
+            )
+        references = list(ways)
+        ways["eager"] = lambda m=model, p=preset, c=config: TrackerCore(
+            torch_runtime.TorchNetwork(m, arguments.device), p.model, c
+        )
         for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
             ways[f"graph_{precision}"] = lambda m=model, c=config, p=precision: DeviceCore(
                 device_network(m, arguments.device, p), c
@@ -198,49 +209,29 @@ def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             cycle(core, state, frames, arguments.warmup, 1, False)
             row[f"{label}_start_s"] = time.perf_counter() - began
             state = core.init(frames[:1], box)
-            row[label] = milliseconds(
-                cycle(core, state, frames, arguments.frames, 1, label == "pysot" and preset.model.mask)
-            )
-            if preset.model.mask and label != "pysot":
+            with_polygon = preset.model.mask and label in references
+            row[label] = milliseconds(cycle(core, state, frames, arguments.frames, 1, with_polygon))
+            if preset.model.mask and label not in references:
                 row[f"{label}_with_polygon"] = milliseconds(cycle(core, state, frames, arguments.frames, 1, True))
-        row["times_faster_than_pysot"] = row["pysot"]["median"] / row[last]["median"]
+        for label in references:
+            row[f"times_faster_than_{label}"] = row[label]["median"] / row[last]["median"]
+            if preset.model.mask:
+                row[f"times_faster_than_{label}_with_polygon"] = (
+                    row[label]["median"] / row[f"{last}_with_polygon"]["median"]
+                )
         row["parts"] = parts(core, arguments, 1)
         yield row
 
 
 def parts(core: DeviceCore, arguments: argparse.Namespace, targets: int) -> dict[str, float]:
-    """Return the milliseconds of the parts of a step for ``targets`` targets, each on its own."""
-    frames = film(2)
+    """Return the milliseconds of the parts of a step for ``targets`` targets: the medians of 30."""
+    frames, spent = film(2), []
     state = core.init(frames[:1] * targets, places(targets))
-    state, _ = core.step(frames[:1] * targets, state)
-    ((key, batch),) = [(key, batch) for key, batch in core._graphs.items() if key[0] >= targets][:1]
-    rules, shown, table, net = core._rules[key[1]], core._frames.frames, core._targets, core.network
-    cut = partial(ops.crop, shown, batch.owner, table, batch.rows, rules.output, rules.template, net.dtype)
-    with torch.inference_mode(), _exact(True):
-        x = cut()
-        response, context = net.search(x, core._features, batch.rows)
-        works = {
-            "crop": cut,
-            "network": partial(net.search, x, core._features, batch.rows),
-            "choose": partial(ops.choose, response, rules, table, batch.rows, batch.owner, shown.sizes, batch.answers),
-        }
-        if context:
-            cell = batch.answers[:, 6:8].long()
-            logits = net.draw(context, cell)
-            works["draw"] = partial(net.draw, context, cell)
-            works["paste"] = partial(
-                ops.paste, logits, batch.answers, batch.owner, shown.sizes, batch.masks, rules, 8, 0.5
-            )
-        times = {name: timed(work, arguments) for name, work in works.items()}
-    times["graph"] = timed(batch.run, arguments, capture=False)
-    with torch.inference_mode():
-        began = time.perf_counter()
-        for _ in range(20):
-            core._frames.put(frames[:1])
-            if arguments.device != "cpu":
-                torch.cuda.synchronize()
-        times["upload"] = (time.perf_counter() - began) / 20 * 1e3
-    return times
+    for number in range(arguments.warmup + 30):
+        marks = Marks(core.network.device)
+        state, _ = core.step([frames[number % 2]] * targets, state, marks)
+        spent.append(marks.seconds())
+    return {name: 1e3 * float(np.median([each[name] for each in spent[arguments.warmup :]])) for name in spent[0]}
 
 
 def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool = True, repeats: int = 30) -> float:
@@ -262,39 +253,10 @@ def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool 
     return begin.elapsed_time(end) / repeats
 
 
-def many(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield target-frames a second of many targets in one stream."""
-    frames = film()
-    for name in arguments.many:
-        model, preset = network(name, arguments.device)
-        precision = "fp32" if arguments.device == "cpu" else "fp16"
-        core = DeviceCore(device_network(model, arguments.device, precision), plain(tracking_config(preset)))
-        first = None
-        for count in arguments.targets:
-            began = time.perf_counter()
-            state = core.init([frames[0]] * count, places(count))
-            cycle(core, state, frames, 3, count, False)
-            start = time.perf_counter() - began
-            repeats = max(min(arguments.frames, 4000 // count), 5)
-            median = milliseconds(cycle(core, state, frames, repeats, count, False))["median"]
-            first = first or median
-            row: dict[str, Any] = {
-                "preset": name, "targets": count, "ms": median, "targets_per_second": count / median * 1e3,
-                "start_s": start, "largest_batch": core.largest_batch,
-            }  # fmt: skip
-            if count > 1:
-                row["share_of_first_each"] = (median - first) / (count - 1) / first
-            if arguments.device != "cpu":
-                row["memory_mib"] = torch.cuda.max_memory_reserved() / 2**20
-            if count in (1, 64):
-                row["parts"] = parts(core, arguments, count)
-            yield row
-
-
 def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the time of the network alone, replayed as a graph."""
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         size = tracking_config(preset).search_size or preset.model.search_size
         for precision in ("fp32", "fp16") if arguments.device != "cpu" else ("fp32",):
             net = device_network(model, arguments.device, precision)
@@ -313,7 +275,7 @@ def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def layers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the time of each kind of convolution of the networks in the ways that it can be computed."""
     for name in arguments.presets:
-        model, preset = network(name, arguments.device)
+        model, preset = network(name, arguments.device, film()[0], places(1)[0])
         net = device_network(model, arguments.device, "fp32" if arguments.device == "cpu" else "fp16")
         size = tracking_config(preset).search_size or preset.model.search_size
         for count in (1, 64) if arguments.device != "cpu" else (1,):
@@ -381,7 +343,7 @@ def ways_of(layer: Any, x: torch.Tensor, residual: torch.Tensor | None) -> dict[
     return ways
 
 
-PARTS = {"parity": parity, "latency": latency, "many": many, "network": alone, "layers": layers}
+PARTS = {"parity": parity, "latency": latency, "network": alone, "layers": layers}
 
 
 def main() -> None:
@@ -390,18 +352,14 @@ def main() -> None:
     names = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--parts", type=names, default=["parity", "latency", "many", "network"])
+    parser.add_argument("--parts", type=names, default=["parity", "latency", "network"])
     parser.add_argument("--presets", type=names, default=PRESETS.split(","))
-    parser.add_argument(
-        "--many", type=names, default=["siamrpnpp_resnet50", "siamrpnpp_lite"], help="presets of 'many'"
-    )
     parser.add_argument("--sequences", type=Path, help="folder of */img and */groundtruth.txt, for parity")
     parser.add_argument("--clip", type=int, default=100, help="frames of each sequence")
     parser.add_argument("--frames", type=int, default=200, help="steps that are timed")
+    parser.add_argument("--pysot", type=Path, metavar="FOLDER", help="checkout of PySOT, for latency")
     parser.add_argument("--plain", action="store_true", help="do without Triton's kernels")
     parser.add_argument("--warmup", type=int, default=15)
-    parser.add_argument("--targets", type=lambda text: [int(n) for n in text.split(",")],
-                        default=[1, 2, 4, 8, 16, 32, 64, 128, 256])  # fmt: skip
     arguments = parser.parse_args()
     if arguments.plain:
         ops.uses_kernels = lambda tensor: False

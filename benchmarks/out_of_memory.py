@@ -32,7 +32,8 @@ def main() -> None:
     frames = [rng.integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8) for _ in range(arguments.frames)]
     sides = rng.uniform(20, 90, (arguments.targets, 2))
     boxes = np.concatenate([rng.uniform(0, 1, (arguments.targets, 2)) * (SIZE - sides), sides], 1)
-    tracker = Tracker(arguments.model, device=arguments.device)
+    # A graph divides its targets by itself (tests/unit/test_device_core.py).
+    tracker = Tracker(arguments.model, device=arguments.device, runtime="torch")
 
     def run(batch: int) -> tuple[int, np.ndarray]:
         many = MultiTracker(tracker, batch=batch)

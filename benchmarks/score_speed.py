@@ -3,7 +3,8 @@
     python benchmarks/score_speed.py
 
 Boxes are made up: a truth that wanders, and answers that drift from it. ``supervised`` starts again after failures;
-``supervised polygons``, the one that fills polygons line by line, has a tenth of the sequences and is scaled up.
+``supervised polygons``, the one that fills polygons line by line, has a tenth of the sequences and one tracker; its
+time is scaled up.
 """
 
 from dataclasses import replace

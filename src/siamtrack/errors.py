@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class TooMuchAtOnce(UserError, MemoryError):
+    """Memory does not suffice for so much at once; a part of it may fit."""
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known name most like ``name``, or an empty string."""
     close = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)

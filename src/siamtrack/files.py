@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from siamtrack.errors import UserError
 
@@ -54,3 +55,11 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be made again, such as converted checkpoints; it may not exist."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamtrack"
+    except RuntimeError:  # nobody knows where home is
+        return Path(gettempdir()) / "siamtrack"

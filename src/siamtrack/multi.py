@@ -13,8 +13,9 @@ import numpy as np
 from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import GRAPHS, Runtime, out_of_memory
 from siamtrack.tracker import Box, Tracker, check_frame
+from siamtrack.tracking.core import Latency
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import Moment, VideoFrame, reached, shown
 from siamtrack.video.image import Image
@@ -70,6 +71,7 @@ class MultiTracker:
         runtime: see :class:`siamtrack.Tracker`.
         threads: threads of the CPU; None for one a core.
         tracking: parameters of tracking that take the place of the model's own.
+        latency: see :class:`siamtrack.Tracker`; :meth:`track` and :meth:`in_step` give each frame its own answers.
         batch: how many targets go through the network together at most; None for what suits the device.
         drop_after: a target that has been lost for so many frames without a break is dropped; None for never. Needs
             parameters of tracking with ``longterm``, without which a target is never lost.
@@ -82,6 +84,8 @@ class MultiTracker:
     """How many targets go through the network together at most; lowered where memory does not suffice."""
     runtime: str
     """What runs the network, such as ``onnx``."""
+    latency: Latency
+    """Whether :meth:`update` answers for its frame, ``immediate``, or for the one before, ``pipelined``."""
 
     def __init__(
         self,
@@ -91,23 +95,25 @@ class MultiTracker:
         runtime: Runtime = "auto",
         threads: int | None = None,
         tracking: Mapping[str, Any] | None = None,
+        latency: Latency = "immediate",
         batch: int | None = None,
         drop_after: int | None = None,
     ) -> None:
         if not isinstance(model, Tracker):
-            model = Tracker(model, device=device, runtime=runtime, threads=threads, tracking=tracking)
-        self.preset, self.tracking, self.runtime = model.preset, model.tracking, model.runtime
+            model = Tracker(model, device=device, runtime=runtime, threads=threads, tracking=tracking, latency=latency)
+        self.preset, self.tracking = model.preset, model.tracking
+        self.runtime, self.latency = model.runtime, model.latency
         for name, value in (("batch", batch), ("drop_after", drop_after)):
             if value is not None and value < 1:
                 raise UserError(f"{name} {value}: expected a number from 1")
         if drop_after and not self.tracking.longterm:
             raise UserError(
                 f"drop_after {drop_after} needs a tracker that knows when it has lost its target: take the model "
-                "siamrpnpp_resnet50_lt, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
+                f"{zoo.DEFAULT}, or set tracking.longterm.low and tracking.longterm.high, scores below which a "
                 "target is lost and above which it is found again"
             )
         fitting = CPU_BATCH if model.device == "cpu" else GPU_BATCH
-        self.batch = batch or (GRAPH_BATCH if model.runtime == "cuda-graph" else fitting)
+        self.batch = batch or (GRAPH_BATCH if model.runtime in GRAPHS else fitting)
         self.drop_after = drop_after
         self._core = model.core
         self._groups: list[_Group] = []
@@ -191,6 +197,9 @@ class MultiTracker:
     def update(self, frame: Image | Mapping[Hashable, Image]) -> dict[int, TrackResult]:
         """Return where the targets are in the next frame, by their ids.
 
+        With latency ``pipelined`` it is where they were in the frame before, for a target that has just been added the
+        given box; the answer to the last frame before a target is removed is only in :meth:`last`.
+
         Args:
             frame: [H, W, 3] uint8 BGR; or the next frame of each stream that has targets, by the stream's name.
 
@@ -231,6 +240,18 @@ class MultiTracker:
             self.remove(*(each for each, lost in self._lost.items() if lost >= self.drop_after))
         return results
 
+    def last(self) -> dict[int, TrackResult]:
+        """Return where the targets are in the last frame that was given, which ``pipelined`` updates have not said yet.
+
+        Raises:
+            UserError: the latency is not ``pipelined``.
+        """
+        results: dict[int, TrackResult] = {}
+        for group in self._groups:
+            found = self._core.last(group.state)
+            results |= {each: self._core.result(found, place) for place, each in enumerate(group.ids)}
+        return results
+
     def track(
         self,
         source: str | Path | int | VideoSource,
@@ -257,62 +278,92 @@ class MultiTracker:
         elif (start, end) != (None, None):
             raise UserError("start and end are for sources that are not open yet")
         try:
-            for _, frame, results in self.in_step({None: (source, numbered(targets))}):
+            for _, frame, results in self.in_step([(None, (source, numbered(targets)))]):
                 if isinstance(frame, UserError):
                     raise frame
-                yield frame, results
+                if frame:
+                    yield frame, results
         finally:
             source.close()
 
     def in_step(
-        self, streams: Mapping[Hashable, Frames]
-    ) -> Iterator[tuple[Hashable, VideoFrame | UserError, dict[int, TrackResult]]]:
-        """Follow the targets of several streams together, a frame of each at a time, until all have ended.
+        self, streams: Iterable[tuple[Hashable, Frames]], together: int | None = None
+    ) -> Iterator[tuple[Hashable, VideoFrame | UserError | None, dict[int, TrackResult]]]:
+        """Follow the targets of several streams, a frame of each at a time, until all have ended.
 
-        Yields a stream's name, its frame, and the results of those of its targets that have begun, by their own ids.
-        A stream that goes wrong ends with the error in place of a frame. What was followed before is forgotten.
+        Where a stream ends, the next one takes its place in the same turn, so that batches stay full. Yields a
+        stream's name, its frame, and the results of those of its targets that have begun, by their own ids. At the
+        stream's end comes None in place of a frame, or the error if it went wrong. What was followed before is
+        forgotten.
 
         Args:
-            streams: of each stream by its name the frames, and the targets with their ids (see :func:`numbered`).
+            streams: of each stream its name, its frames, and the targets with their ids (see :func:`numbered`); the
+                next is asked for when it can begin.
+            together: how many go at a time; None for all.
         """
         self.remove(*self.ids)
-        going = {name: _Stream(iter(frames), targets) for name, (frames, targets) in streams.items()}
+        waiting, going = iter(streams), dict[Hashable, _Stream]()
+        late = self.latency == "pipelined"  # the answers to a frame come with the next, or when their target leaves
 
-        def end(name: Hashable) -> None:
-            self.remove(*(set(going.pop(name).begun) & set(self._streams)))
+        def turn() -> Iterator[Hashable]:
+            """Yield the streams that go on, then new ones while there is room."""
+            yield from list(going)
+            while together is None or len(going) < together:
+                if (entry := next(waiting, None)) is None:
+                    return
+                name, (images, targets) = entry
+                going[name] = _Stream(iter(images), targets)
+                yield name
 
-        while going:
+        while True:
             frames: dict[Hashable, VideoFrame] = {}
-            for name, stream in list(going.items()):
+            leaving: dict[Hashable, dict[int, TrackResult]] = {}
+            for name in turn():
+                stream, problem = going[name], None
                 try:
                     frame = next(stream.frames, None)
                 except (UserError, OSError) as error:
-                    yield name, UserError(str(error)), {}
-                    frame = None
-                if frame is not None:
-                    self.remove(*(each for each in stream.over(frame) if each in self._streams))
-                    if stream.goes_on(self._streams):
-                        frames[name] = frame
-                if name not in frames:
-                    end(name)
+                    frame, problem = None, UserError(str(error))
+                over = stream.over(frame)
+                if late and over:
+                    answers = self.last()
+                    leaving[name] = {each: answers[each] for each in over}
+                self.remove(*over)
+                if frame is not None and stream.goes_on(self._streams):
+                    frames[name] = frame
+                    continue
+                if late and stream.shown:
+                    yield name, stream.shown, stream.answers(stream.shown, leaving.get(name, {}))
+                del going[name]
+                yield name, problem, {}
+            if not going:
+                return
             found = self.update({name: frame.image for name, frame in frames.items()})
             for name, frame in frames.items():
                 stream = going[name]
-                results = {own: found[each] for each, own in stream.begun.items() if each in found}
+                known = found | leaving[name] if name in leaving else found
+                results = {each: known[each] for each in stream.begun if each in known}
+                if late and stream.shown:
+                    yield name, stream.shown, stream.answers(stream.shown, results)
                 try:
                     due = stream.due(frame)
                     ids = self.add_all(frame.image, [target.box for target in due.values()], stream=name)
                 except UserError as error:
+                    self.remove(*(each for each in stream.begun if each in self._streams))
+                    del going[name]
                     yield name, error, {}
-                    end(name)
                     continue
                 stream.begun |= dict(zip(ids, due, strict=True))
-                results |= {own: TrackResult(np.array(each.box, float).reshape(4), 1.0) for own, each in due.items()}
-                yield (
-                    name,
-                    frame,
-                    {each: replace(result, frame=frame.index, time=frame.time) for each, result in results.items()},
-                )
+                if not late:
+                    boxes = (np.array(target.box, float).reshape(4) for target in due.values())
+                    results |= {each: TrackResult(box, 1.0) for each, box in zip(ids, boxes, strict=True)}
+                    yield name, frame, stream.answers(frame, results)
+                elif stream.goes_on(self._streams):
+                    stream.shown = frame
+                else:  # the answers that have just come dropped its last target
+                    del going[name]
+                    yield name, None, {}
+                stream.keep(self._streams)
 
     def _check_shape(self, frame: Image, stream: Hashable) -> None:
         before = self._shapes.get(stream, frame.shape)
@@ -325,7 +376,7 @@ class MultiTracker:
         try:
             return work()
         except Exception as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
         # Only here what the failed work held in memory is released.
         if count == 1:
@@ -372,7 +423,9 @@ class _Stream:
     def __init__(self, frames: Iterator[VideoFrame], targets: Mapping[int, Target]) -> None:
         self.frames = frames
         self.begun: dict[int, int] = {}
-        """The targets that have begun: the tracker's id and their own."""
+        """The targets that are followed: the tracker's id and their own."""
+        self.shown: VideoFrame | None = None
+        """The last frame that its targets were looked for in."""
         self._targets = targets
         self._waiting = list(targets)
         self._first = True
@@ -381,8 +434,19 @@ class _Stream:
         """Return whether a target is left, or still to come."""
         return bool(self._waiting) or any(each in followed for each in self.begun)
 
-    def over(self, frame: VideoFrame) -> list[int]:
-        """Return the tracker's ids of the targets whose end this frame is."""
+    def keep(self, followed: Container[int]) -> None:
+        """Forget the targets that are followed no longer."""
+        self.begun = {each: own for each, own in self.begun.items() if each in followed}
+
+    def answers(self, frame: VideoFrame, results: Mapping[int, TrackResult]) -> dict[int, TrackResult]:
+        """Return the results in ``frame``, which are by the tracker's ids, by the targets' own."""
+        stamped = ((each, replace(result, frame=frame.index, time=frame.time)) for each, result in results.items())
+        return {self.begun[each]: result for each, result in stamped}
+
+    def over(self, frame: VideoFrame | None) -> list[int]:
+        """Return the tracker's ids of the targets whose end this frame is; of all at the stream's end, None."""
+        if frame is None:
+            return list(self.begun)
         ends = ((each, self._targets[own].end) for each, own in self.begun.items())
         return [each for each, end in ends if end is not None and reached(end, frame.index, frame.time)]
 
@@ -437,13 +501,6 @@ def earliest(targets: Iterable[Target]) -> Moment | None:
     starts = [target.start for target in targets]
     known = [start for start in starts if start is not None]
     return min(known) if len(known) == len(starts) and len({type(start) for start in known}) == 1 else None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Return whether an error of numpy, torch, ONNX Runtime or CUDA says that memory does not suffice."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return any(sign in str(error).lower() for sign in ("out of memory", "failed to allocate memory"))
 
 
 def _some(ids: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,13 +13,15 @@ from siamtrack.errors import UserError
 from siamtrack.files import writable, write_text
 from siamtrack.manifest import VideoRow, read_rows
 from siamtrack.models import zoo
-from siamtrack.multi import Frames, MultiTracker, Target, earliest, numbered
+from siamtrack.multi import MultiTracker, Target, earliest, numbered
 from siamtrack.runtimes.load import Runtime
+from siamtrack.tracking.core import Latency
 from siamtrack.tracking.state import TrackResult
 from siamtrack.version import __version__
+from siamtrack.video.ahead import ReadAhead
 from siamtrack.video.frame import VideoFrame
 from siamtrack.video.source import VideoSource
-from siamtrack.workers import outcomes
+from siamtrack.workers import outcomes, portions
 
 LEDGER = "track-many.jsonl"
 """File in the folder for results that tells which are finished, and what they were made of."""
@@ -35,6 +37,7 @@ class Settings:
     tracking: Mapping[str, Any] = field(default_factory=dict)
     drop_after: int | None = None
     runtime: Runtime = "auto"
+    latency: Latency = "immediate"
 
     def tracker(self) -> MultiTracker:
         """Return a new tracker.
@@ -48,6 +51,7 @@ class Settings:
             runtime=self.runtime,
             threads=self.threads,
             tracking=self.tracking,
+            latency=self.latency,
             drop_after=self.drop_after,
         )
 
@@ -84,51 +88,40 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """Videos that are followed together, a frame of each at a time."""
+    """Videos of one tracker."""
 
     settings: Settings
-    videos: tuple[Video, ...]
+    videos: Sequence[Video]
+    together: int = 1
+    """How many are followed at a time, a frame of each; where one ends the next begins."""
 
-    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> list[Outcome]:
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Iterator[tuple[int, Outcome]]:
         """Follow the targets of all videos; what is wrong with one does not stop the others."""
         if "tracker" not in kept:
             kept["tracker"] = self.settings.tracker()
         tracker: MultiTracker = kept["tracker"]
-        done = [Outcome() for _ in self.videos]
-        rows: dict[Hashable, TableRows] = {}
-        sources: dict[Hashable, VideoSource] = {}
-        streams: dict[Hashable, Frames] = {}
-        try:
-            for number, video in enumerate(self.videos):
-                try:
-                    sources[number] = VideoSource(video.source, earliest(video.targets))
-                except (UserError, OSError) as error:
-                    done[number].problem = str(error)
-                    continue
-                streams[number] = sources[number], numbered(video.targets)
-                ids = len(video.targets) > 1 or video.targets[0].id is not None
-                longterm, masks = tracker.tracking.longterm is not None, tracker.preset.model.mask
-                rows[number] = TableRows(video.out.suffix, ids, longterm, masks)
-            tables: dict[Hashable, list[str]] = {place: [each.head()] for place, each in rows.items()}
-            for place, frame, results in tracker.in_step(streams):
+        rows = [_rows(video, tracker) for video in self.videos]
+        going: dict[int, list[str]] = {}  # the tables' lines
+        counts = [0] * len(self.videos)
+        with closing(ReadAhead(_opening(self.videos), 1)) as opened:
+            streams = enumerate((_frames(opened.take()), numbered(video.targets)) for video in self.videos)
+            for place, frame, results in tracker.in_step(streams, self.together):
                 assert isinstance(place, int)
-                if isinstance(frame, UserError):
-                    done[place].problem = str(frame)
-                    continue
-                tables[place] += [_row(rows[place], frame, each, result) for each, result in results.items()]
-                done[place].frames += 1
-                on_frame()
-        finally:
-            for source in sources.values():
-                source.close()
-        for number, outcome in enumerate(done):
-            outcome.table = "".join(tables.get(number, []))
-            outcome.problem = outcome.problem or (sources[number].problem if number in sources else None)
-        return done
+                lines = going.setdefault(place, [rows[place].head()])
+                if isinstance(frame, VideoFrame):
+                    lines += [_row(rows[place], frame, each, result) for each, result in results.items()]
+                    counts[place] += 1
+                    on_frame()
+                else:
+                    problem = None if frame is None else str(frame)
+                    yield place, Outcome("".join(going.pop(place)), counts[place], problem)
 
-    def failed(self, reason: str) -> list[Outcome]:
-        """Say of each video why there is nothing."""
-        return [Outcome(problem=reason) for _ in self.videos]
+    def failed(self, reason: str) -> Outcome:
+        """Say why there is nothing."""
+        return Outcome(problem=reason)
 
 
 def read_manifest(path: Path, out: Path, suffix: str = ".jsonl") -> list[Video]:
@@ -198,7 +191,7 @@ def execute(
         videos: in the order in which they are begun.
         settings: of the trackers.
         out: folder for the ledger.
-        together: how many videos a tracker follows in step.
+        together: how many videos a tracker follows in step; where one ends the next begins.
         workers: see :func:`siamtrack.workers.outcomes`.
         cluster: likewise.
         on_video: is told of each that ended.
@@ -207,21 +200,22 @@ def execute(
     Raises:
         UserError: a file cannot be written, or there is no such cluster.
     """
-    jobs = [Job(settings, tuple(videos[first : first + together])) for first in range(0, len(videos), together)]
+    known = workers if cluster else workers or 1
+    jobs = [Job(settings, some, together) for some in portions(videos, together, known)]
     needs = {"CPU": settings.threads or 1, "GPU": 0 if settings.device == "cpu" else 1}
     failures = []
     done = outcomes(jobs, workers, cluster, needs, None, lambda count: None, stopped)
     with closing(done), (out / LEDGER).open("a", encoding="utf-8") as ledger:
-        for job, ended in done:
-            for video, outcome in zip(job.videos, ended, strict=True):
-                if outcome.frames:
-                    write_text(writable(video.out), outcome.table)
-                if outcome.problem:
-                    failures.append((video, outcome.problem))
-                else:
-                    ledger.write(json.dumps({"out": _name(video, out), "digest": video.digest(settings)}) + "\n")
-                    ledger.flush()
-                on_video(outcome)
+        for job, place, outcome in done:
+            video = job.videos[place]
+            if outcome.frames:
+                write_text(writable(video.out), outcome.table)
+            if outcome.problem:
+                failures.append((video, outcome.problem))
+            else:
+                ledger.write(json.dumps({"out": _name(video, out), "digest": video.digest(settings)}) + "\n")
+                ledger.flush()
+            on_video(outcome)
     return failures
 
 
@@ -233,3 +227,41 @@ def _row(rows: TableRows, frame: VideoFrame, target: int, result: TrackResult) -
     polygon = None if result.polygon is None else result.polygon.ravel().tolist()
     box = result.box.tolist()
     return rows.row(frame.index, frame.time or 0.0, box, result.score, result.lost, polygon, target)
+
+
+def _rows(video: Video, tracker: MultiTracker) -> TableRows:
+    ids = len(video.targets) > 1 or video.targets[0].id is not None
+    return TableRows(video.out.suffix, ids, tracker.tracking.longterm is not None, tracker.preset.model.mask)
+
+
+def _opening(videos: Iterable[Video]) -> Generator[VideoSource | UserError]:
+    """Open one video after the other, while those before are followed."""
+    for video in videos:
+        try:
+            source: VideoSource | UserError = VideoSource(video.source, earliest(video.targets))
+        except Exception as error:  # a defect of what decodes it, too, is of this video only
+            source = _problem(error)
+        yield source
+
+
+def _frames(source: VideoSource | UserError | None) -> Iterator[VideoFrame]:
+    """Yield the frames of a video that was opened.
+
+    Raises:
+        UserError: it could not be, or breaks.
+    """
+    if not isinstance(source, VideoSource):
+        raise source or UserError("it was not opened")
+    try:
+        yield from source
+    except Exception as error:
+        raise _problem(error) from error
+    finally:
+        source.close()
+    if source.problem:
+        raise UserError(source.problem)
+
+
+def _problem(error: Exception) -> UserError:
+    known = isinstance(error, UserError | OSError)
+    return UserError(str(error) if known else f"{type(error).__name__}: {error}")

@@ -1,10 +1,10 @@
 """The tracker that people use: a small stateful object around the functions in :mod:`siamtrack.tracking`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from siamtrack.boxes import check_box
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime, load_core
+from siamtrack.runtimes.load import Runtime, load_core, out_of_memory
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Core
+from siamtrack.tracking.core import Core, Latency
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.frame import Moment, VideoFrame
 from siamtrack.video.image import Image
 from siamtrack.video.source import VideoSource
 
 Box = Sequence[float] | NDArray[np.float64]
+Done = TypeVar("Done")
 
 
 class Tracker:
@@ -36,14 +37,17 @@ class Tracker:
     Args:
         model: the name of a model (see ``siamtrack models``), or the path of a weight file.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto``, ``onnx``, ``openvino``, ``torch`` or ``cuda-graph``, which takes the whole step to a GPU; the
-            attribute ``runtime`` says what auto chose.
+        runtime: ``auto``, ``onnx``, ``openvino``, ``torch``, ``torch-compile``, or ``cuda-graph`` (float16) and
+            ``cuda-graph-fp32``, which take the whole step to a GPU; the attribute ``runtime`` says what auto chose.
         threads: threads of the CPU; None for one a core.
         tracking: parameters of tracking that take the place of the model's own, such as ``{"lr": 0.3}``; see
             :class:`siamtrack.tracking.config.TrackingConfig`.
+        latency: with ``pipelined`` :meth:`update` does not wait for the GPU, and returns the answer to the frame before
+            (after the first update the given box); :meth:`last` has the one to the last frame. :meth:`track` and
+            :meth:`track_frames` give each frame its own all the same. For the runtimes of a GPU's graph.
 
     Raises:
-        UserError: the model cannot be loaded (see :func:`siamtrack.runtimes.load.load_network`), or a parameter of
+        UserError: the model cannot be loaded (see :func:`siamtrack.runtimes.load.load_core`), or a parameter of
             tracking is unknown or does not fit.
     """
 
@@ -55,8 +59,9 @@ class Tracker:
         runtime: Runtime = "auto",
         threads: int | None = None,
         tracking: Mapping[str, Any] | None = None,
+        latency: Latency = "immediate",
     ) -> None:
-        self._core, self.preset = load_core(model, device, runtime, threads, tracking)
+        self._core, self.preset = load_core(model, device, runtime, threads, tracking, latency)
         self.tracking = self._core.config
         self.device = device
         self._state: Any = None
@@ -66,6 +71,11 @@ class Tracker:
     def runtime(self) -> str:
         """What runs the network, such as ``openvino`` or ``onnx (CUDA)``."""
         return self._core.runtime
+
+    @property
+    def latency(self) -> Latency:
+        """Whether :meth:`update` answers for its frame, ``immediate``, or for the one before, ``pipelined``."""
+        return self._core.latency
 
     @property
     def core(self) -> Core:
@@ -84,18 +94,19 @@ class Tracker:
         """Start to follow the object in ``box`` of ``frame``; what was followed before is forgotten.
 
         Raises:
-            UserError: the frame is no [H, W, 3] uint8 array, or the box is not in it.
+            UserError: the frame is no [H, W, 3] uint8 array, the box is not in it, or memory does not suffice.
         """
         check_frame(frame)
         values = check_box(box, frame.shape[1], frame.shape[0])
-        self._state = self._core.init([frame], values[None])
+        self._state = self._fitting(lambda: self._core.init([frame], values[None]))
         self._frame_shape = frame.shape
 
     def update(self, frame: Image) -> TrackResult:
-        """Return where the object is in the next frame.
+        """Return where the object is in the next frame; with latency ``pipelined``, where it was in the one before.
 
         Raises:
-            UserError: called before :meth:`init`, or the frame is no [H, W, 3] uint8 array of init's size.
+            UserError: called before :meth:`init`, the frame is no [H, W, 3] uint8 array of init's size, or memory does
+                not suffice.
         """
         if self._state is None:
             raise UserError("update was called before init; call init(frame, box) with the first frame")
@@ -103,8 +114,18 @@ class Tracker:
         if frame.shape != self._frame_shape:
             now, then = (f"{shape[1]}x{shape[0]}" for shape in (frame.shape, self._frame_shape))
             raise UserError(f"the frame is {now}, the one given to init was {then}; resize it, or call init again")
-        self._state, found = self._core.step([frame], self._state)
+        self._state, found = self._fitting(lambda: self._core.step([frame], self._state))
         return self._core.result(found, 0)
+
+    def last(self) -> TrackResult:
+        """Return where the object is in the last frame that was given, which ``pipelined`` updates have not said yet.
+
+        Raises:
+            UserError: called before :meth:`init`, or the latency is not ``pipelined``.
+        """
+        if self._state is None:
+            raise UserError("last was called before init; call init(frame, box) with the first frame")
+        return self._core.result(self._core.last(self._state), 0)
 
     def track(
         self,
@@ -145,13 +166,32 @@ class Tracker:
         Raises:
             UserError: the box is not in the first frame.
         """
+        before: VideoFrame | None = None  # whose answer comes with the next
         for number, frame in enumerate(frames):
             if number == 0:
                 self.init(frame.image, box)
                 found = TrackResult(np.array(box, float).reshape(4), 1.0)
             else:
                 found = self.update(frame.image)
-            yield frame, replace(found, frame=frame.index, time=frame.time)
+            if self.latency == "immediate":
+                yield frame, replace(found, frame=frame.index, time=frame.time)
+                continue
+            if before:
+                yield before, replace(found, frame=before.index, time=before.time)
+            before = frame
+        if before:
+            yield before, replace(self.last(), frame=before.index, time=before.time)
+
+    def _fitting(self, work: Callable[[], Done]) -> Done:
+        try:
+            return work()
+        except Exception as error:
+            if isinstance(error, UserError) or not out_of_memory(error):
+                raise
+        raise UserError(
+            f"the memory of {self.device} does not suffice for one target; free some, or take a smaller model or "
+            f"another device"
+        )
 
 
 def _untimed(numbered: tuple[int, Image]) -> VideoFrame:

@@ -1,6 +1,7 @@
 """A queue of jobs: in this process, in worker processes, or on a Ray cluster.
 
-A job that fails, or whose worker dies, is reported, and the others go on.
+A job has one part or more, such as videos that are followed together, whose outcomes come as they end. A job that
+fails, or whose worker dies, is reported, and the others go on.
 """
 
 import os
@@ -9,40 +10,67 @@ import socket
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from siamtrack.errors import UserError
 
 _POLL = 0.2  # seconds
+_ROUNDS, _TYPICAL = 4, 8  # times the items that go together are in a job; workers of a cluster
 
 
 class Job(Protocol):
-    """A piece of work; can be pickled, and its outcome too."""
+    """A piece of work; can be pickled, and its outcomes too."""
 
-    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Any:
-        """Do it and return the outcome.
+    def __len__(self) -> int:
+        """Return how many parts it has."""
+        ...
+
+    def perform(self, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        """Do it; yield the number and the outcome of each part as it ends.
 
         Args:
             kept: what earlier jobs of the same worker left for later ones, such as a network that is loaded.
             on_frame: is called after each frame; may raise to stop the work.
 
         Raises:
-            UserError: it cannot be done.
+            UserError: the rest cannot be done.
         """
         ...
 
     def failed(self, reason: str) -> Any:
-        """Return the outcome of a job that failed."""
+        """Return the outcome of a part that failed."""
         ...
 
 
-Outcomes = Generator[tuple[Any, Any]]
-"""Each job that ended, with its outcome."""
+Outcomes = Generator[tuple[Any, int, Any]]
+"""Of each part that ended its job, its number and its outcome."""
+T = TypeVar("T")
+
+
+def portions(items: Sequence[T], together: int, workers: int | None) -> list[Sequence[T]]:
+    """Return what goes into one job each, where a worker does so many items together and begins others as some end.
+
+    Items that are done one by one are a job each. Otherwise a job is so long that its places are full for most of the
+    time, and so short that all workers have one.
+
+    Args:
+        items: in the order in which they are begun.
+        together: how many a worker does at a time.
+        workers: how many there are; None if that is not known.
+    """
+    size = -(-len(items) // (workers or _TYPICAL)) or 1
+    if workers != 1:
+        size = min(size, _ROUNDS * together)
+    if workers is None:
+        size = max(size, together)
+    if together == 1:
+        size = 1
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def outcomes(
@@ -54,7 +82,7 @@ def outcomes(
     on_frames: Callable[[int], None] = lambda count: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Outcomes:
-    """Do ``jobs``; yield each as it ends, with its outcome. Close it to end the workers.
+    """Do ``jobs``; yield the outcome of each part as it ends. Close it to end the workers.
 
     Args:
         jobs: in the order in which they are begun.
@@ -76,15 +104,20 @@ def outcomes(
     return _here(queue, dict(kept or {}), on_frames, stopped)
 
 
-def _attempt(job: Job, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Any:
+def _attempt(job: Job, kept: dict[Any, Any], on_frame: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+    left = set(range(len(job)))
     try:
-        return job.perform(kept, on_frame)
+        for part, outcome in job.perform(kept, on_frame):
+            left.discard(part)
+            yield part, outcome
+        return
     except UserError as error:
         reason = str(error)
     except Exception as error:  # a defect, of siamtrack or of what it calls; the other jobs may be well
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-    return job.failed(reason)
+    for part in sorted(left):
+        yield part, job.failed(reason)
 
 
 def _here(
@@ -99,11 +132,14 @@ def _here(
         if stopped():
             raise KeyboardInterrupt
 
-    for job in queue:
-        try:
-            yield job, _attempt(job, kept, on_frame)
-        except KeyboardInterrupt:
-            return
+    try:
+        for job in queue:
+            for part, outcome in _attempt(job, kept, on_frame):
+                yield job, part, outcome
+                if stopped():
+                    return
+    except KeyboardInterrupt:
+        return
 
 
 @contextmanager
@@ -112,6 +148,7 @@ def deaf_children() -> Iterator[None]:
 
     It hears a Ctrl-C of the meantime afterwards.
     """
+    resource_tracker.ensure_running()  # or the first process starts it, which lets Ctrl-C through again
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -146,7 +183,8 @@ class _Worker:
 
 
 def _serve(pipe: Connection, cores: list[int]) -> None:
-    """Do the jobs that come through ``pipe``: answers are numbers of frames that are done, and outcomes."""
+    """Do the jobs that come through ``pipe``: answers are numbers of frames that are done, parts with their outcomes,
+    and None at a job's end."""
     if cores:
         os.sched_setaffinity(0, cores)
     kept: dict[Any, Any] = {}
@@ -154,9 +192,10 @@ def _serve(pipe: Connection, cores: list[int]) -> None:
         while True:
             job = pipe.recv()
             told = _Told(lambda count: pipe.send(_Frames(count)))
-            outcome = _attempt(job, kept, told.one)
-            told.rest()
-            pipe.send(outcome)
+            for ended in _attempt(job, kept, told.one):
+                told.rest()
+                pipe.send(ended)
+            pipe.send(None)
 
 
 class _Frames(NamedTuple):
@@ -201,32 +240,37 @@ def _in_processes(
     queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
 ) -> Outcomes:
     idle = [_Worker(share(workers, number)) for number in range(min(workers, len(queue)))]
-    busy: dict[Any, tuple[_Worker, Job]] = {}  # by the pipe
+    busy: dict[Any, tuple[_Worker, Job, set[int]]] = {}  # by the pipe; with the parts that are left
     try:
         while queue or busy:
             while idle and queue:
                 job, worker = queue.popleft(), idle.pop()
-                busy[worker.pipe] = worker, job
+                busy[worker.pipe] = worker, job, set(range(len(job)))
                 worker.begin(job)
             for pipe in wait(list(busy), _POLL):
-                worker, job = busy[pipe]
+                worker, job, left = busy[pipe]
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, OSError):
                     del busy[pipe]
-                    message = job.failed(f"its worker {worker.end()}")
+                    outcome = job.failed(f"its worker {worker.end()}")
                     if queue:
                         idle.append(_Worker(worker.cores))
+                    for part in sorted(left):
+                        yield job, part, outcome
                 else:
                     if isinstance(message, _Frames):
                         on_frames(message.done)
-                        continue
-                    idle.append(busy.pop(pipe)[0])
-                yield job, message
+                    elif message is None:
+                        idle.append(busy.pop(pipe)[0])
+                    else:
+                        part, outcome = message
+                        left.discard(part)
+                        yield job, part, outcome
             if stopped():
                 return
     finally:
-        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
             worker.end()
 
 
@@ -253,7 +297,7 @@ def _on_cluster(
         needs = {kind: count for kind, count in {"CPU": 1.0, **resources}.items() if count}
         hire = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(_ClusterWorker)
         idle: list[Any] = []
-        busy: dict[Any, tuple[Any, Job]] = {}  # by the answer that is waited for
+        busy: dict[Any, tuple[Any, Job, set[int]]] = {}  # by the answers that are waited for; with the parts left
         while queue or busy:
             have = ray.cluster_resources()  # machines come and go
             room = min(int(have.get(kind, 0) // count) for kind, count in needs.items())
@@ -263,16 +307,23 @@ def _on_cluster(
                 idle.append(hire.remote())
             while idle and queue:
                 job, worker = queue.popleft(), idle.pop()
-                busy[worker.perform.remote(job)] = worker, job
-            done, _ = ray.wait(list(busy), timeout=_POLL)
-            for answer in done:
-                worker, job = busy.pop(answer)
+                answers = worker.perform.options(num_returns="streaming").remote(job)
+                busy[answers] = worker, job, set(range(len(job)))
+            ready, _ = ray.wait(list(busy), timeout=_POLL)
+            for answers in ready:
+                worker, job, left = busy[answers]
                 try:
-                    outcome = ray.get(answer)
+                    part, outcome = ray.get(next(answers))
+                except StopIteration:
+                    del busy[answers]
                     idle.append(worker)
                 except ray.exceptions.RayActorError:
-                    outcome = job.failed("its worker on the cluster died")
-                yield job, outcome
+                    del busy[answers]
+                    for part in sorted(left):
+                        yield job, part, job.failed("its worker on the cluster died")
+                else:
+                    left.discard(part)
+                    yield job, part, outcome
             if stopped():
                 return
     finally:
@@ -285,6 +336,6 @@ class _ClusterWorker:
     def __init__(self) -> None:
         self._kept: dict[Any, Any] = {}
 
-    def perform(self, job: Job) -> Any:
+    def perform(self, job: Job) -> Iterator[tuple[int, Any]]:
         """Do a job."""
-        return _attempt(job, self._kept, lambda: None)
+        yield from _attempt(job, self._kept, lambda: None)

@@ -63,7 +63,12 @@ def assert_same(run: Path, other: Path, names=NAMES):
 def started(arguments, folder, ready, seconds=60):
     """Start the command and return its process once ``ready()``."""
     process = subprocess.Popen(
-        command(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(*arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     end = time.monotonic() + seconds
     while not ready():
@@ -129,7 +134,7 @@ def test_ctrl_c_keeps_what_was_done(folder, workers):
     out = f"stopped{workers}"
     run = folder / out / "set" / "siamrpnpp_lite"
     process = started(("--dataset", "set", "--out", out, "--workers", workers), folder, lambda: written(run))
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, workers and all
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     done = len(written(run))

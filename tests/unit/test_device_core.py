@@ -1,6 +1,9 @@
-"""The step on one device against the step over the host, on the CPU, where the graph's work runs without a graph."""
+"""The step on one device against the step over the host: on a GPU as a graph, else on the CPU, without one."""
+
+from itertools import groupby, product
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from tests.conftest import wandering_square
@@ -8,22 +11,25 @@ from tests.conftest import wandering_square
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.siamese import SiameseRPN
-from siamtrack.multi import MultiTracker
+from siamtrack.multi import GRAPH_BATCH, MultiTracker, Target, numbered
+from siamtrack.runtimes import cuda_graph, torch_runtime
 from siamtrack.runtimes import device_ops as ops
-from siamtrack.runtimes import torch_runtime
 from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
+from siamtrack.runtimes.load import load_core
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import crop
+from siamtrack.video.frame import VideoFrame
 
 FRAMES, BOXES = wandering_square(6)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(scope="module")
 def lite():
     model, preset = torch_runtime.load(zoo.weights("siamrpnpp_lite", ".safetensors"))
-    return model, device_network(model, "cpu", "fp32"), preset.model
+    return model, device_network(model, DEVICE, "fp32"), preset.model
 
 
 def cores(lite, **settings):
@@ -62,7 +68,8 @@ def test_boxes_are_those_of_the_host(lite, settings):
         assert 0 < host[..., 5].sum() < host[..., 5].size  # both kinds of search took place
 
 
-def test_masks_are_those_of_the_host():
+def masked():
+    """Return a small network with masks whose numbers are in bounds."""
     torch.manual_seed(0)
     config = zoo.load("siammask_resnet50").model
     config = config.model_copy(update={
@@ -75,9 +82,14 @@ def test_masks_are_those_of_the_host():
         for branch in model.rpn.loc:
             branch.decode[3].weight *= 0.05  # boxes near the anchors
         model.search(patch.expand(2, -1, -1, -1), model.template(patch[..., :127, :127].expand(2, -1, -1, -1)))
+    return model
+
+
+def test_masks_are_those_of_the_host():
+    model = masked()
     tracking = TrackingConfig(mask_threshold=0.5)
-    host = TrackerCore(torch_runtime.TorchNetwork(model), config, tracking)
-    device = DeviceCore(device_network(model, "cpu", "fp32"), tracking)
+    host = TrackerCore(torch_runtime.TorchNetwork(model), model.config, tracking)
+    device = DeviceCore(device_network(model, DEVICE, "fp32"), tracking)
     box = np.array([[100.0, 90.0, 40.0, 44.0]])
     states = [core.init(FRAMES[:1], box) for core in (host, device)]
     for frame in FRAMES[1:3]:
@@ -127,6 +139,14 @@ def test_clips_of_different_sizes_go_together(lite):
         np.testing.assert_allclose(together[:, number], alone[:, 0], atol=1e-3)
 
 
+def test_larger_frames_make_everything_anew(lite):
+    _, core = cores(lite)
+    small = [frame[30:, 20:] for frame in FRAMES[:3]]
+    for frames, box in ((small, BOXES[0] - [20, 30, 0, 0]), (FRAMES[:3], BOXES[0])):
+        again = follow(core, [frames], box[None])
+        np.testing.assert_array_equal(again, follow(cores(lite)[1], [frames], box[None]))
+
+
 def test_targets_come_and_go(lite):
     _, core = cores(lite)
     state = core.init(FRAMES[:1] * 2, np.array([BOXES[0], [10, 200, 30, 38]]))
@@ -165,6 +185,19 @@ def test_pipelined_answers_are_those_of_the_frame_before(lite):
     np.testing.assert_array_equal(np.array(answers[1:]), expected[..., :4])
 
 
+def test_late_masks_stay_with_their_targets_when_another_joins():
+    core = DeviceCore(device_network(masked(), DEVICE, "fp32"), TrackingConfig(mask_threshold=0.5), "pipelined")
+    state, _ = core.step(FRAMES[1:2], core.init(FRAMES[:1], BOXES[:1]))
+    expected = core.result(core.last(state), 0)
+    assert expected.mask.any()
+    larger = np.pad(FRAMES[1], ((0, 9), (0, 0), (0, 0)))  # for which the masks have another length
+    state = type(state).join([core.init([larger], BOXES[:1]), state])
+    _, found = core.step([larger, FRAMES[2]], state)
+    given, late = (core.result(found, index) for index in range(2))
+    assert given.mask is None
+    np.testing.assert_array_equal(late.mask, expected.mask)
+
+
 def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
     _, core = cores(lite)
     search, sizes = core.network.search, []
@@ -179,13 +212,35 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
     expected = follow(cores(lite)[0], [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
     found = follow(core, [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
     assert [record.getMessage() for record in caplog.records][-1:] == [
-        "the memory of cpu fits 2 targets at a time; more take turns"
+        f"the memory of {core.network.device} fits 2 targets at a time; more take turns"
     ]
     np.testing.assert_allclose(found[..., :4], expected[..., :4], atol=1e-3)
-    assert sizes == [8, 4, 2, 2, 1]
+    assert [size for size, _ in groupby(sizes)] == [8, 4, 2, 1]
     monkeypatch.setattr(core.network, "search", lambda *_: short(range(3), None, None))
     with pytest.raises(UserError, match="too little free memory for one target"):
         follow(core, [FRAMES[:2]], BOXES[:1])
+
+
+def test_frames_that_do_not_fit_together_take_turns(lite, monkeypatch, caplog):
+    _, core = cores(lite)
+    allocate = core._frames._allocate
+
+    def short(count, capacity):
+        if count > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        allocate(count, capacity)
+
+    tracker = Tracker(threads=1)
+    many = MultiTracker(tracker)
+    many._core, many.batch = core, 4096
+    ids = [many.add(FRAMES[0], BOXES[0], stream=name) for name in "abc"]
+    monkeypatch.setattr(core._frames, "_allocate", short)
+    with pytest.raises(UserError, match="too little free memory for 3 frames at once; track fewer videos together"):
+        core.step([frame.copy() for frame in FRAMES[:3]], many._groups[0].state)
+    found = many.update({name: FRAMES[number] for number, name in enumerate("abc", 1)})
+    assert "memory suffices for 1 targets at a time" in caplog.text
+    alone = follow(cores(lite)[1], [[FRAMES[0], FRAMES[2]]], BOXES[:1])
+    np.testing.assert_allclose(found[ids[1]].box, alone[0, 0, :4], atol=1e-3)
 
 
 def test_what_only_the_host_knows_is_refused(lite):
@@ -212,6 +267,165 @@ def test_many_targets_follow_in_one_batch(lite, monkeypatch):
     np.testing.assert_allclose(results[first].box, follow(one.core, [FRAMES[:3]], BOXES[:1])[-1, 0, :4], atol=1e-3)
 
 
+def tracker(lite, latency="immediate", **settings):
+    """Return a tracker on the device's core."""
+    one = Tracker(runtime="torch", threads=1, tracking=settings)
+    one._core = DeviceCore(lite[1], one.tracking, latency)
+    return one
+
+
+def same(found, expected):
+    """Check that results, by id or in a list, are the same."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.box, other.box, atol=1e-3)
+        assert (one.score, one.lost) == (pytest.approx(other.score, abs=1e-4), other.lost)
+        assert (one.frame, one.time) == (other.frame, other.time)
+
+
+def test_a_pipelined_tracker_gives_each_frame_its_own_answer(lite):
+    late, now = tracker(lite, "pipelined"), tracker(lite)
+    assert (late.latency, now.latency) == ("pipelined", "immediate")
+    expected = list(now.track(FRAMES, BOXES[0]))
+    same(list(late.track(FRAMES, BOXES[0])), expected)
+    same(list(late.track(FRAMES[:1], BOXES[0])), expected[:1])
+    assert not list(late.track([], BOXES[0]))
+    late.init(FRAMES[0], BOXES[0])
+    np.testing.assert_array_equal(late.last().box, BOXES[0])
+    np.testing.assert_array_equal(late.update(FRAMES[1]).box, BOXES[0])
+    np.testing.assert_allclose(late.update(FRAMES[2]).box, expected[1].box, atol=1e-3)
+    np.testing.assert_allclose(late.last().box, expected[2].box, atol=1e-3)
+    with pytest.raises(UserError, match="last was called before init"):
+        late.with_tracking(late.tracking).last()
+    host = Tracker(runtime="torch", threads=1)
+    host.init(FRAMES[0], BOXES[0])
+    with pytest.raises(UserError, match="only latency 'pipelined' keeps one"):
+        host.last()
+
+
+def test_pipelined_targets_come_and_go_in_several_streams(lite):
+    """All rows are those of immediate answers: of targets that begin and end, and of streams that end or break."""
+
+    def video(count, broken=False):
+        for number, image in enumerate(FRAMES[:count]):
+            yield VideoFrame(number, number / 25, image)
+        if broken:
+            raise UserError("this stream broke")
+
+    def rows(latency, together=None):
+        many = MultiTracker(tracker(lite, latency))
+        assert many.latency == latency
+        targets = [Target(BOXES[0], end=3), Target((10, 200, 30, 38), start=1, id=7), Target(BOXES[4], start=4)]
+        streams = {
+            "all": (video(6), numbered(targets)),
+            "short": (video(2), numbered([BOXES[0]])),
+            "ends first": (video(4), numbered([Target(BOXES[0], end=2)])),
+            "broken": (video(3, broken=True), numbered([BOXES[0]])),
+            "outside": (video(4), numbered([BOXES[0], Target((900, 0, 9, 9), start=2)])),
+        }
+        found = {}
+        for name, frame, results in many.in_step(streams.items(), together):
+            found.setdefault(name, []).append((frame, results))
+        assert not many.ids
+        return found
+
+    now = rows("immediate")
+    others = [("pipelined", None), ("pipelined", 2)]
+    for other, name in product([rows(*options) for options in others], now):
+        for (frame, results), (its_frame, its_results) in zip(other[name], now[name], strict=True):
+            if not isinstance(its_frame, VideoFrame):
+                assert str(frame) == str(its_frame), "the end, or what went wrong"
+                continue
+            assert frame.index == its_frame.index
+            assert list(results) == list(its_results)
+            same(list(results.values()), list(its_results.values()))
+
+
+def test_pipelined_targets_that_stay_lost_are_dropped(lite):
+    """All rows are those of immediate answers, and the stream ends with its last target."""
+    never = LongTermConfig(low=0.99, high=1, search_sizes=(255,)).model_dump()
+    rows = []
+    for latency in ("pipelined", "immediate"):
+        many = MultiTracker(tracker(lite, latency, longterm=never), drop_after=2)
+        video = (VideoFrame(number, None, image) for number, image in enumerate(FRAMES))
+        found = many.in_step([(0, (video, numbered(BOXES[:1])))])
+        rows.append([(frame.index, list(results)) for _, frame, results in found if frame])
+    assert rows[0] == rows[1] == [(0, [1]), (1, [1]), (2, [1])]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Make the CPU answer to the name of a GPU."""
+    network, plain = device_network, torch_runtime.TorchNetwork
+    monkeypatch.setattr("siamtrack.runtimes.load.torch_device", lambda device: device)
+    monkeypatch.setattr(cuda_graph, "device_network", lambda model, device, precision: network(model, "cpu", "fp32"))
+    monkeypatch.setattr(torch_runtime, "TorchNetwork", lambda model, *_, **options: plain(model))
+
+
+def test_auto_takes_the_graph_on_a_gpu(gpu, caplog, monkeypatch):
+    core, _ = load_core(device="cuda")
+    assert isinstance(core, DeviceCore)
+    assert load_core(device="cuda", latency="pipelined")[0].latency == "pipelined"
+    assert not caplog.records
+    for settings in ({"legacy": True}, {"distractors": {}}):
+        one = Tracker(device="cuda", tracking=settings)
+        assert one.runtime == "torch"
+        assert f"runtime auto takes torch: the GPU's graph does not know tracking.{next(iter(settings))}" in caplog.text
+        caplog.clear()
+        with pytest.raises(UserError, match="the GPU's graph does not know"):
+            Tracker(device="cuda", runtime="cuda-graph", tracking=settings)
+        with pytest.raises(UserError, match="'pipelined' is for .* and this is torch on cuda; leave it out"):
+            Tracker(device="cuda", tracking=settings, latency="pipelined")
+    assert Tracker(device="cuda", runtime="torch").runtime == "torch"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(UserError, match="this ONNX Runtime cannot use cuda"):  # files have runtimes of their own
+        Tracker(zoo.weights("siamrpnpp_lite", ".search.onnx"), device="cuda")
+
+
+def test_a_network_that_does_not_fit_is_one_sentence(gpu, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(cuda_graph, "device_network", full)
+    with pytest.raises(UserError, match="the memory of cuda is too small for the network; stop what else uses"):
+        Tracker(device="cuda")
+
+
+def test_a_frame_that_does_not_fit_is_one_sentence(monkeypatch):
+    one = Tracker(runtime="torch", threads=1)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    one.init(FRAMES[0], BOXES[0])
+    for part in ("search", "template"):
+        monkeypatch.setattr(one.core.network, part, full)
+    with pytest.raises(UserError, match="the memory of cpu does not suffice for one target"):
+        one.update(FRAMES[1])
+    with pytest.raises(UserError, match="the memory of cpu does not suffice for one target"):
+        one.init(FRAMES[0], BOXES[0])
+
+
+def test_the_precision_of_the_graph(lite, monkeypatch):
+    asked = []
+
+    def network(model, device, precision):
+        asked.append(precision)
+        return lite[1]
+
+    monkeypatch.setattr("siamtrack.runtimes.load.torch_device", lambda device: device)
+    monkeypatch.setattr(cuda_graph, "device_network", network)
+    for runtime in ("cuda-graph", "cuda-graph-fp32", "auto"):
+        Tracker(device="cuda", runtime=runtime)
+    assert asked == ["fp16", "fp32", "fp16"]
+    assert DeviceCore(lite[1], TrackingConfig()).runtime == "cuda-graph-fp32"
+    assert MultiTracker(tracker(lite)).batch == GRAPH_BATCH
+
+
 def test_the_graph_needs_a_gpu():
     with pytest.raises(UserError, match="cuda-graph runs on a GPU; take --device cuda"):
         Tracker(runtime="cuda-graph")
+    with pytest.raises(UserError, match=r"is for the runtimes cuda-graph and .* and this is \w+ on cpu"):
+        Tracker(latency="pipelined")
+    with pytest.raises(UserError, match="unknown latency 'late'; expected one of immediate, pipelined"):
+        Tracker(latency="late")

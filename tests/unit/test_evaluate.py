@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate import running
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.datasets.folder import read_boxes
-from siamtrack.evaluate.lockstep import run_in_step
+from siamtrack.evaluate.lockstep import one_pass_in_step, run_in_step
 from siamtrack.evaluate.opencv import OpenCVTracker
 from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.evaluate.results import (
@@ -86,6 +88,33 @@ def test_lock_step_equals_one_after_the_other(sequences):
     assert together[1].shape == (7, 4)
     np.testing.assert_allclose(together[0], alone.boxes, atol=1e-3)
     assert alone.seconds.shape == (12,)
+
+
+def test_sequences_begin_where_others_end(sequences, tmp_path, monkeypatch):
+    tracker = Tracker(threads=1)
+    long, polygons = read_dataset("folder", sequences).sequences
+    short = replace(polygons, paths=polygons.paths[:5], boxes=polygons.boxes[:5])
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    bad = replace(long, paths=(*long.paths[:2], tmp_path / "bad.png", *long.paths[3:]))
+    worse = replace(bad, paths=bad.paths[2:], boxes=bad.boxes[2:])
+    last = replace(long, paths=long.paths[:8], boxes=long.boxes[:8])
+    sizes, step = [], tracker.core.step
+
+    def counted(frames, state):
+        sizes.append(len(frames))
+        return step(frames, state)
+
+    monkeypatch.setattr(tracker.core, "step", counted)
+    ended = list(one_pass_in_step(tracker.core, [long, worse, short, bad, last], lambda: None, 2))
+    assert [place for place, _ in ended] == [1, 2, 3, 0, 4], "as they end"
+    # Where one ends the next one starts, and takes its first step in the turn after.
+    assert sizes == [2] * 4 + [1, 2, 1] + [2] * 4 + [1] * 3
+    results = dict(ended)
+    for place, sequence in ((0, long), (2, short), (4, last)):
+        (alone,) = running.one_pass(tracker, sequence)
+        np.testing.assert_allclose(results[place][0].boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_array_equal(results[place][0].codes, alone.codes)
+    assert all("bad.png is no image that can be read" in str(results[place]) for place in (1, 3))
 
 
 @pytest.mark.parametrize("name", ["opencv-csrt", "opencv-kcf", "opencv-mil"])

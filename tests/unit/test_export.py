@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -281,8 +283,65 @@ def test_a_gpu_needs_its_provider(monkeypatch):
         load_network(SHIPPED, "cuda:1", "onnx")
     # The provider is in the build, but CUDA's libraries are not there: ONNX Runtime would go on, on the CPU.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    with pytest.raises(UserError, match="cannot start its CUDAExecutionProvider on cuda"):
+    with pytest.raises(
+        UserError, match="cannot start its CUDAExecutionProvider on cuda: it needs .*CUDA.*; pip install"
+    ):
         load_network(SHIPPED, "cuda", "onnx")
+
+
+@pytest.mark.parametrize("starts", [["Tensorrt", "CUDA", "CPU"], ["CUDA", "CPU"]])
+def test_a_gpu_is_driven_by_the_first_provider_that_starts(monkeypatch, tmp_path, starts):
+    """ONNX Runtime leaves out providers whose libraries are missing, here TensorRT's in one case."""
+    asked, opened, find = [], onnxruntime.InferenceSession, importlib.util.find_spec
+
+    def session(path, options, providers):
+        asked.append(dict(providers))
+        found = opened(path, options, providers=["CPUExecutionProvider"])
+        found.get_providers = lambda: [f"{name}ExecutionProvider" for name in starts]
+        return found
+
+    names = [f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU")]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr("siamtrack.runtimes.onnx_runtime.find_spec", lambda name: name == "tensorrt" or find(name))
+    network, _ = load_network(SHIPPED, "cuda:1", "onnx")
+    assert network.runtime == f"onnx ({starts[0].replace('rt', 'RT')})"
+    assert list(asked[0]) == names
+    assert asked[0]["CUDAExecutionProvider"] == {"device_id": "1", "use_tf32": "0"}
+    assert asked[0]["TensorrtExecutionProvider"]["trt_engine_cache_path"] == str(tmp_path / "siamtrack" / "tensorrt")
+    assert (tmp_path / "siamtrack" / "tensorrt").is_dir()
+
+
+def test_torch_compiled_gives_torchs_boxes(weights, square, monkeypatch):
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    trackers = [Tracker(weights, runtime=runtime, threads=1) for runtime in ("torch-compile", "torch")]
+    assert [tracker.runtime for tracker in trackers] == ["torch-compile", "torch"]
+    with monkeypatch.context() as patch:  # what was compiled at the start is used
+        patch.setattr(TorchNetwork, "_plain", None)
+        found = [result.box for result in trackers[0].track(iter(square[0][:8]), BOX)]
+    np.testing.assert_allclose(found, [r.box for r in trackers[1].track(iter(square[0][:8]), BOX)], atol=1e-3)
+
+
+def test_a_compiler_that_is_not_there_is_one_sentence(weights, monkeypatch):
+    def compiled(function, dynamic):
+        def call(*_):
+            raise RuntimeError("No working C++ compiler found in g++\n(stack)")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(UserError, match=r"does not work here \(RuntimeError: No working C\+\+ .* in g\+\+\); it needs"):
+        Tracker(weights, runtime="torch-compile")
+
+
+@pytest.mark.parametrize("verb", ["track", "track-many", "eval", "search", "benchmark"])
+def test_an_unknown_runtime_is_one_sentence(verb):
+    words = {"track": ["clip.mp4", "--box", "1,2,3,4"], "track-many": ["list.csv"], "eval": ["--dataset", "data"],
+             "search": ["siamrpnpp_lite", "--dataset", "data"], "benchmark": []}[verb]  # fmt: skip
+    with pytest.raises(UserError, match="unknown runtime 'torsh'; did you mean 'torch'.; expected one of auto, onnx"):
+        CliRunner().invoke(app, [verb, *words, "--runtime", "torsh"], catch_exceptions=False)
 
 
 def test_files_of_another_version_are_refused(exported, tmp_path):

@@ -220,13 +220,17 @@ def test_bad_input_is_a_sentence_and_changes_nothing(tracker, call, said):
     assert {each: result.box.tolist() for each, result in many.update(frame()).items()} == {1: [6, 5, 20, 20]}
 
 
-def followed(many, streams):
-    """Return the left edges of each stream's targets in each frame, or its error."""
+def followed(many, streams, together=None):
+    """Return the left edges of each stream's targets in each frame, and how it ended."""
     seen = {}
-    for name, image, results in many.in_step(
-        {name: (frames, numbered(each)) for name, (frames, each) in streams.items()}
-    ):
-        entry = str(image) if isinstance(image, UserError) else {each: r.box[0] for each, r in results.items()}
+    planned = ((name, (frames, numbered(each))) for name, (frames, each) in streams.items())
+    for name, image, results in many.in_step(planned, together):
+        if image is None:
+            entry = "end"
+        elif isinstance(image, UserError):
+            entry = str(image)
+        else:
+            entry = {each: result.box[0] for each, result in results.items()}
         seen.setdefault(name, []).append(entry)
     return seen
 
@@ -254,21 +258,58 @@ def test_streams_in_step(tracker):
         },
     )
     assert seen == {
-        "a": [{1: 5}, {1: 6}, {1: 7, 9: 50}, {1: 8, 9: 51}, {1: 9}],
-        "b": [{}, {1: 7}],
+        "a": [{1: 5}, {1: 6}, {1: 7, 9: 50}, {1: 8, 9: 51}, {1: 9}, "end"],
+        "b": [{}, {1: 7}, "end"],
         "c": [{1: 1}, {1: 2}, "the disk was taken out"],
         "g": [{1: 1}, "[Errno 2] no such file: '7.png'"],
         "d": ["box 400,5,20,20 lies outside the frame, which is 300x200 pixels"],
-        "e": [{}, {1: 9}, {1: 10}],
-        "f": [{}, {}],
+        "e": [{}, {1: 9}, {1: 10}, "end"],
+        "f": [{}, {}, "end"],
     }
     assert many.ids == ()
+
+
+def test_streams_take_the_place_of_those_that_ended(tracker, monkeypatch):
+    many = multi(tracker, Core())
+    turns, begun = [], {}
+
+    def update(frames, plain=many.update):
+        turns.append(len(frames))
+        return plain(frames)
+
+    def stream(name, count):
+        begun[name] = len(turns)
+        if not count:
+            raise UserError("it cannot be opened")
+        yield from movie(count)
+
+    monkeypatch.setattr(many, "update", update)
+    lengths = {"a": 6, "x": 0, "b": 2, "c": 3, "d": 1, "e": 3}
+    seen = followed(many, {name: (stream(name, count), [(5, 5, 20, 20)]) for name, count in lengths.items()}, 2)
+    assert {name: len(each) - 1 for name, each in seen.items()} == lengths
+    assert (seen["e"], seen["x"]) == ([{1: 5}, {1: 6}, {1: 7}, "end"], ["it cannot be opened"])
+    assert turns == [2, 2, 2, 2, 2, 2, 1, 1, 1], "both places are taken while there is a stream to come"
+    assert begun == {"a": 0, "x": 0, "b": 0, "c": 2, "d": 5, "e": 6}, "a stream is opened when it begins"
+
+
+def test_a_stream_ends_with_its_targets(longterm):
+    many = multi(longterm, Core(), drop_after=2)
+    taken = []
+
+    def endless():
+        for each in movie(1000):
+            taken.append(each.index)
+            yield each
+
+    seen = followed(many, {"a": (endless(), [(98, 5, 20, 20), Target((5, 5, 20, 20), end=3)])})
+    assert seen["a"] == [{1: 98, 2: 5}, {1: 99, 2: 6}, {1: 100, 2: 7}, {1: 101}, {1: 102}, "end"]
+    assert len(taken) == 6
 
 
 def test_results_tell_frame_and_time(tracker):
     many = multi(tracker, Core())
     images = [replace(each, index=each.index + 40, time=each.time + 4) for each in movie(2, level=50)]
-    (_, _, first), (_, _, second) = many.in_step({0: (images, {3: Target((5, 5, 20, 20))})})
+    (_, _, first), (_, _, second), _ = many.in_step([(0, (images, {3: Target((5, 5, 20, 20))}))])
     assert [(each.frame, each.time, each.score) for each in (first[3], second[3])] == [(40, 4.0, 1.0), (41, 4.1, 0.5)]
 
 

@@ -129,6 +129,7 @@ def test_lists_that_cannot_be_used(tmp_path, name, text, said):
         (["track-many", "twice.csv"], "would both be written to tracks/square.boxes.jsonl; give each its 'out'"),
         (["track-many", "list.csv", "--cluster", "localhost:1"], "cluster"),
         (["track-many", "list.csv", "--model", "no"], "there is no model 'no'"),
+        (["track-many", "list.csv", "--pipelined"], "latency 'pipelined' is for the runtimes"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, said, siamtrack, clip, tmp_path):
@@ -223,9 +224,9 @@ def test_what_was_stopped_goes_on(manifest, tmp_path):
 def test_a_worker_that_dies_costs_its_videos_only(manifest, tmp_path):
     (video, *_) = track_many.read_manifest(manifest, tmp_path)
     job = track_many.Job(track_many.Settings(), (video, video))
-    assert [(each.frames, each.problem) for each in job.failed("its worker was killed by SIGKILL")] == [
-        (0, "its worker was killed by SIGKILL")
-    ] * 2
+    assert len(job) == 2
+    outcome = job.failed("its worker was killed by SIGKILL")
+    assert (outcome.frames, outcome.problem) == (0, "its worker was killed by SIGKILL")
 
 
 def test_a_video_that_breaks_in_the_middle_keeps_its_boxes(siamtrack, clip, tmp_path):
@@ -249,8 +250,11 @@ def test_a_ray_cluster_gives_the_same_boxes(siamtrack, manifest, tmp_path):
     siamtrack("track-many", manifest, *FAST)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
-        code, said = siamtrack("track-many", manifest, "--out", "ray", "--cluster", cluster.address, *FAST)
+        for name, options in (("ray", ()), ("step", ("--batch", "3"))):
+            where = ("--out", name, "--cluster", cluster.address)
+            code, said = siamtrack("track-many", manifest, *where, *options, *FAST)
+            assert (code, "1 of 3 videos went wrong" in said) == (2, True)
+            assert sorted(outputs(tmp_path / name)) == sorted(outputs(tmp_path / "tracks"))
     finally:
         cluster.shutdown()
-    assert (code, "1 of 3 videos went wrong" in said) == (2, True)
     assert outputs(tmp_path / "ray") == outputs(tmp_path / "tracks")

@@ -47,11 +47,11 @@ def test_long_sequences_come_first_and_trackers_take_turns(sequences, tmp_path):
     runs = {tmp_path / "x": Still, tmp_path / "y": Still}
     jobs = work.plan(runs, sequences, "one-pass")
     assert names(jobs) == [("x", "b"), ("y", "b"), ("x", "c"), ("y", "c"), ("x", "a"), ("y", "a")]
-    assert [job.frames for job in jobs] == [4, 4, 3, 3, 2, 2]
+    assert [job.frames(0) for job in jobs] == [4, 4, 3, 3, 2, 2]
     write_run(tmp_path / "y", "y", "d", "one-pass", {})
     sequence_file(tmp_path / "y", "c").write_text("[]")
     jobs = work.plan(runs, sequences, "one-pass", batch=2)
-    assert names(jobs) == [("x", "b", "c"), ("y", "b", "a"), ("x", "a")]
+    assert names(jobs) == [("x", "b", "c", "a"), ("y", "b", "a")]
     recipe = work.TrackerRecipe("opencv-mil")  # follows one only
     assert names(work.plan({tmp_path / "m": recipe}, sequences, "one-pass", batch=2))[0] == ("m", "b")
     assert len(work.plan({tmp_path / "x": Still}, sequences, "one-pass", fps=20, batch=2)) == 3
@@ -91,6 +91,22 @@ def test_the_objects_of_a_video_are_one_job(sequences, tmp_path, monkeypatch):
     results = read_run(tmp_path / "x").results
     # They overlap by half, are equally sure, and so the first keeps its pixels.
     assert [decode_mask(results[f"video/{n}"][0].masks[1]).pixels.shape for n in (1, 2)] == [(10, 10), (10, 5)]
+
+
+@pytest.mark.parametrize(
+    ("count", "together", "given", "sizes"),
+    [
+        (3, 1, 1, [1, 1, 1]),
+        (100, 16, 1, [100]),
+        (100, 16, 2, [50, 50]),
+        (10, 2, 4, [3, 3, 3, 1]),
+        (20, 2, 2, [8, 8, 4]),
+        (100, 16, None, [16] * 6 + [4]),
+        (0, 4, 1, []),
+    ],
+)
+def test_what_goes_into_a_job(count, together, given, sizes):
+    assert [len(each) for each in workers.portions(range(count), together, given)] == sizes
 
 
 def test_workers_share_the_cores(monkeypatch):

@@ -1,8 +1,5 @@
 """Boxes as JSON lines, CSV, or the text files of MOT Challenge."""
 
-import csv
-import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,10 +30,14 @@ class TableRows:
         self._suffix = suffix.lower()
         further = [name for name, wanted in (("lost", lost), ("polygon", polygon)) if wanted]
         self._columns = (*COLUMNS[:2], *(["id"] if ids else []), *COLUMNS[2:], *further)
+        # One format for all rows: many targets a frame make many of them.
+        as_json = "{" + ", ".join(f'"{name}": %({name})s' for name in self._columns) + "}\n"
+        as_csv = ",".join(f"%({name})s" for name in self._columns) + "\n"
+        self._form = as_csv if self._suffix == ".csv" else as_json
 
     def head(self) -> str:
         """Return what comes before the first row."""
-        return _line(self._columns) if self._suffix == ".csv" else ""
+        return ",".join(self._columns) + "\n" if self._suffix == ".csv" else ""
 
     def row(
         self,
@@ -52,20 +53,20 @@ class TableRows:
 
         Without a polygon (the first frame's) the corners of the box stand in its column.
         """
-        x, y, w, h = (round(float(value), 3) for value in box)
+        x, y, w, h = [round(float(value), 3) for value in box]
+        score = round(score, 5)
         if self._suffix == ".txt":
-            return _line([frame + 1, id, round(x + 1, 3), round(y + 1, 3), w, h, round(score, 5), -1, -1, -1])
-        as_csv = self._suffix == ".csv"
+            return f"{frame + 1},{id},{round(x + 1, 3)},{round(y + 1, 3)},{w},{h},{score},-1,-1,-1\n"
         row: dict[str, Any] = {"frame": frame, "time": round(time, 6), "id": id, "x": x, "y": y, "w": w, "h": h}
-        row |= {"score": round(score, 5), "lost": int(lost) if as_csv else lost}
+        as_csv = self._suffix == ".csv"
+        row["score"], row["lost"] = score, int(lost) if as_csv else str(bool(lost)).lower()
         if "polygon" in self._columns:
             left, top, width, height = box
             right, bottom = left + width, top + height
             corners = polygon or (left, top, right, top, right, bottom, left, bottom)
             numbers = [round(float(value), 3) for value in corners]
             row["polygon"] = " ".join(map(str, numbers)) if as_csv else numbers
-        values = {name: row[name] for name in self._columns}
-        return _line(list(values.values())) if as_csv else json.dumps(values) + "\n"
+        return self._form % row
 
 
 def check_suffix(path: Path) -> Path:
@@ -129,9 +130,3 @@ class TableWriter:
         finally:
             self._file = None
             partial(self.path).unlink(missing_ok=True)
-
-
-def _line(values: Sequence[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from siamtrack.benchmark.marks import Marks
 from siamtrack.boxes import Boxes
 from siamtrack.evaluate.opencv import OpenCVTracker
 from siamtrack.models.prediction import Prediction
@@ -22,6 +23,8 @@ T = TypeVar("T")
 class Parts(NamedTuple):
     """Where the seconds of a step went."""
 
+    upload: float
+    """The frame brought to a device that does the whole step; 0 elsewhere."""
     crop: float
     """Until the network was called: the search regions cut out and resized."""
     network: float
@@ -29,7 +32,7 @@ class Parts(NamedTuple):
     boxes: float
     """Decoding of candidates, penalties, the choice and the new state; masks drawn into the frame."""
     rest: float
-    """The answer's form: thresholds and rectangles of masks."""
+    """The answer brought to the host, and its form: thresholds and rectangles of masks."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Label:
     runtime: str
     device: str = "cpu"
     targets: int = 1
+    precision: str = "fp32"
+    """Of the network's products: fp32, fp16 or int8."""
 
 
 class Contender(Protocol):
@@ -96,6 +101,7 @@ class Ours:
         name: of the model, for the label.
         synchronize: waits until the device has done what it was told.
         clock: gives the seconds of :meth:`split`.
+        pipelined: of a GPU's graph, let the answers come a frame late.
     """
 
     def __init__(
@@ -106,11 +112,16 @@ class Ours:
         targets: int = 1,
         synchronize: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        pipelined: bool = False,
     ) -> None:
-        self.label = Label(name, tracker.runtime, device, targets)
-        self._core: Any = tracker.core
+        self._core = cast(Any, tracker.core)  # a GPU's has more than the protocol
+        runtime, precision = tracker.runtime, getattr(self._core.network, "precision", "fp32")
+        if pipelined:
+            runtime += ", pipelined"
+            self._core = type(self._core)(self._core.network, self._core.config, "pipelined")
+        self.label = Label(name, runtime, device, targets, precision)
         self._watch: _Watch | None = None
-        if isinstance(tracker.core, TrackerCore):  # others do the whole step at once
+        if isinstance(tracker.core, TrackerCore):  # others do the whole step on the device
             self._watch = _Watch(tracker.core.network, synchronize or (lambda: None), clock)
             self._timed = TrackerCore(self._watch, tracker.preset.model, tracker.tracking)
         self._targets, self._clock = targets, clock
@@ -128,16 +139,24 @@ class Ours:
         """See :class:`Contender`."""
         watch = self._watch
         if not watch:
-            return None
+            return self._split_on_device(frame)
         watch.clear()
         began = self._clock()
         stepped, ended = self._answer(self._timed, frame)
         boxes = stepped - began - watch.before(began) - watch.seconds
-        return Parts(watch.before(began), watch.seconds, boxes, ended - stepped)
+        return Parts(0.0, watch.before(began), watch.seconds, boxes, ended - stepped)
 
-    def _answer(self, core: Any, frame: Image) -> tuple[float, float]:
+    def _split_on_device(self, frame: Image) -> Parts | None:
+        if self._core.latency == "pipelined":  # what the host waits for is the frame before
+            return None
+        began, marks = self._clock(), Marks(self._core.network.device, self._clock)
+        _, ended = self._answer(self._core, frame, marks)
+        spent = marks.seconds()
+        return Parts(**spent, rest=max(ended - began - sum(spent.values()), 0.0))
+
+    def _answer(self, core: Any, frame: Image, *marks: Marks) -> tuple[float, float]:
         """Do a step and shape its answers; return when the step and when all was done."""
-        self._state, found = core.step([frame] * self._targets, self._state)
+        self._state, found = core.step([frame] * self._targets, self._state, *marks)
         stepped = self._clock()
         for index in range(self._targets):
             core.result(found, index)

@@ -48,6 +48,11 @@ class Row:
         mine, theirs = ([median(each) / row.label.targets for each in row.totals] for row in (self, other))
         return median(b / a for a, b in zip(mine, theirs, strict=True))
 
+    def further(self, single: "Row") -> float:
+        """Return what each target after the first adds, as a share of the time of ``single``, which follows one."""
+        targets = self.label.targets
+        return (targets / self.faster_than(single) - 1) / (targets - 1)
+
 
 def time_in_turn(
     contenders: Sequence[Contender],

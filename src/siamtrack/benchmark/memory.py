@@ -1,16 +1,18 @@
-"""Memory of a process that loads one model and follows a target."""
+"""Memory of a process that loads one model and follows targets."""
 
 import multiprocessing
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from siamtrack.benchmark.scene import Scene
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.runtimes.load import Runtime
 
@@ -27,22 +29,56 @@ class Memory(NamedTuple):
 
 
 def peak_memory(
-    model: str, runtime: Runtime, device: str, threads: int | None, folder: Path, size: tuple[int, int]
-) -> Memory:
-    """Return what a new process needs at most to follow one target in frames of ``size``, width and height."""
+    model: str,
+    runtime: Runtime,
+    device: str,
+    threads: int | None,
+    folder: Path,
+    size: tuple[int, int],
+    targets: Sequence[int] = (1,),
+) -> dict[int, Memory]:
+    """Return what a new process needs at most to follow targets in frames of ``size``, width and height.
+
+    It is one process that follows all the numbers of ``targets``, the smallest first; what it needed is that for the
+    numbers so far. Numbers for which there is not enough are left out.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_follow, model, runtime, device, threads, folder, size).result()
+        return pool.submit(_follow, model, runtime, device, threads, folder, size, sorted(targets)).result()
 
 
 def _follow(
-    model: str, runtime: Runtime, device: str, threads: int | None, folder: Path, size: tuple[int, int]
-) -> Memory:
+    model: str,
+    runtime: Runtime,
+    device: str,
+    threads: int | None,
+    folder: Path,
+    size: tuple[int, int],
+    targets: Sequence[int],
+) -> dict[int, Memory]:
     tracker, _ = open_tracker(model, runtime, device, threads, folder)
     frame = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    tracker.init(frame, (size[0] / 2, size[1] / 2, 60, 60))
-    for _ in range(_UPDATES):
-        tracker.update(frame)
-    return Memory(_resident(), _on_gpu(device))
+    scene = Scene("noise", Path(), [frame])
+    needed = {}
+    for count in targets:
+        frames = [frame] * count
+        try:
+            state = tracker.core.init(frames, scene.boxes(count))
+            for _ in range(_UPDATES):
+                state, found = tracker.core.step(frames, state)
+                tracker.core.result(found, 0)
+        except out_of_memory(device):
+            break
+        needed[count] = Memory(_resident(), _on_gpu(device))
+    return needed
+
+
+def out_of_memory(device: str) -> tuple[type[Exception], ...]:
+    """Return what a device raises that has no memory left."""
+    if device == "cpu" or not find_spec("torch"):
+        return ()
+    import torch
+
+    return (torch.cuda.OutOfMemoryError,)
 
 
 def _resident() -> float:
@@ -58,5 +94,5 @@ def _resident() -> float:
 def _on_gpu(device: str) -> float | None:
     if device == "cpu" or "torch" not in sys.modules:
         return None
-    allocated: Callable[[str], int] = sys.modules["torch"].cuda.max_memory_allocated
-    return allocated(device) / 2**20
+    reserved: Callable[[str], int] = sys.modules["torch"].cuda.max_memory_reserved
+    return reserved(device) / 2**20 or None  # nothing where another runtime drives the GPU

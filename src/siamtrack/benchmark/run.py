@@ -3,15 +3,15 @@
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from siamtrack.benchmark.contenders import Contender, OpenCV, Ours
+from siamtrack.benchmark.contenders import Contender, Label, OpenCV, Ours
 from siamtrack.benchmark.measure import Row, time_in_turn, usable
-from siamtrack.benchmark.memory import Memory, peak_memory
-from siamtrack.benchmark.roof import peak_gmac, search_gmac
+from siamtrack.benchmark.memory import Memory, out_of_memory, peak_memory
+from siamtrack.benchmark.roof import cores, packed_gmac, peak_gmac, search_gmac
 from siamtrack.benchmark.scene import Scene, typical
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.errors import UserError
@@ -36,6 +36,8 @@ class Plan:
     updates: int = 10
     """Timed in each round."""
     memory: bool = True
+    pipelined: bool = False
+    """Time a GPU's graph with answers that come a frame late as well."""
 
 
 class Report:
@@ -46,12 +48,13 @@ class Report:
         self.rows: list[Row] = []
         self.decode: list[float] = []
         """Seconds a frame."""
-        self.peak: dict[str, float] = {}
-        """GMAC a second."""
-        self.gmac: dict[str, float | None] = {}
-        """By model."""
-        self.memory: dict[tuple[str, str], Memory] = {}
+        self.threads = plan.threads or cores()
+        self.peak: dict[str, dict[str, float]] = {}
+        """GMAC a second, by precision and what reached it."""
+        self.gmac: dict[tuple[str, str], float | None] = {}
         """By model and runtime."""
+        self.memory: dict[tuple[str, str], dict[int, Memory]] = {}
+        """By model and runtime, and number of targets."""
         self.made_up: list[str] = []
         """Models with random weights."""
 
@@ -62,9 +65,24 @@ class Report:
 
     def roof_share(self, row: Row) -> float | None:
         """Return which share of the peak the network's part reaches; None where that is not known."""
-        gmac, parts = self.gmac.get(row.label.model), row.parts
+        gmac, parts, peak = self.gmac_of(row.label), row.parts, self.peak.get(row.label.precision)
         seconds = parts.network if parts else row.median
-        return gmac * row.label.targets / seconds / max(self.peak.values()) if gmac else None
+        return gmac * row.label.targets / seconds / max(peak.values()) if gmac and peak else None
+
+    def further(self, row: Row) -> float | None:
+        """Return which share of one target's time each further one adds; None where one alone was not timed."""
+        for single in usable(self.rows):
+            if row.label.targets > 1 and single.label == replace(row.label, targets=1):
+                return row.further(single)
+        return None
+
+    def gmac_of(self, label: Label) -> float | None:
+        """Return the billions of operations of a search crop; None if that is not known."""
+        return self.gmac.get((label.model, label.runtime))
+
+    def memory_of(self, label: Label) -> Memory | None:
+        """Return the memory that was needed; None if it was not measured."""
+        return self.memory.get((label.model, label.runtime), {}).get(label.targets)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values; times in milliseconds, memory in MiB."""
@@ -72,7 +90,7 @@ class Report:
             "siamtrack": __version__,
             "machine": {"processor": processor(), "gpu": gpu(self.plan.device), "python": platform.python_version()},
             "device": self.plan.device,
-            "threads": self.plan.threads,
+            "threads": self.threads,
             "scene": {"name": self.scene.name, "size": self.scene.frames[0].shape[1::-1]},
             "decode_ms": typical(self.decode),
             "peak_gmac_per_second": self.peak,
@@ -84,14 +102,15 @@ class Report:
         values: dict[str, Any] = {**asdict(row.label), "random_weights": row.label.model in self.made_up}
         if row.problem:
             return {**values, "problem": row.problem}
-        memory = self.memory.get((row.label.model, row.label.runtime))
+        memory = self.memory_of(row.label)
         return values | {
             "median_ms": 1000 * row.median,
             "p95_ms": 1000 * row.slowest,
             "parts_ms": {name: 1000 * value for name, value in row.parts._asdict().items()} if row.parts else None,
             "targets_per_second": row.targets_a_second,
             "ratio_to_reference": row.faster_than(self.reference),
-            "gmac": self.gmac.get(row.label.model),
+            "further_target_share": self.further(row),
+            "gmac": self.gmac_of(row.label),
             "share_of_peak": self.roof_share(row),
             "memory_mib": memory._asdict() if memory else None,
         }
@@ -115,24 +134,38 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
     for name in plan.models:
         for runtime in plan.runtimes:
             tracker, made_up = open_tracker(name, runtime, plan.device, plan.threads, folder)
-            report.gmac[name] = search_gmac(tracker.preset)
-            report.made_up += [name] if made_up else []
+            if (name, tracker.runtime) in asked:  # as auto, and by its name
+                continue
             asked[name, tracker.runtime] = (name, runtime)
-            contenders += [Ours(tracker, name, plan.device, count, _wait(plan.device)) for count in plan.targets]
+            report.made_up += [name] if made_up else []
+            late = plan.pipelined and hasattr(tracker.core, "latency")
+            ours = [
+                Ours(tracker, name, plan.device, count, _wait(plan.device), pipelined=pipelined)
+                for pipelined in ((False, True) if late else (False,))
+                for count in plan.targets
+            ]
+            packed = (tracker.runtime, plan.device) == ("torch", "cpu")
+            core = cast(Any, tracker.core)
+            gmac = packed_gmac(core.network.model, tracker.preset) if packed else search_gmac(tracker.preset)
+            report.gmac |= {(name, each.label.runtime): gmac for each in ours}
+            contenders += ours
     contenders += [OpenCV(name, count) for name in plan.others for count in plan.targets]
-    report.peak = peak_gmac(plan.device)
+    precisions = {contender.label.precision for contender in contenders if isinstance(contender, Ours)}
+    report.peak = {each: peak_gmac(plan.device, each, plan.threads) for each in sorted(precisions)}
     turns = (plan.rounds + 1) * len(contenders)
-    failures = _out_of_memory(plan.device)
+    failures = out_of_memory(plan.device)
     report.rows = time_in_turn(contenders, scene, plan.rounds, plan.updates, failures, lambda: on_turn(turns))
     if not usable(report.rows):
         raise UserError(f"nothing could be timed: {report.rows[0].problem}; give fewer targets")
     report.decode = [scene.decode() for _ in range(plan.rounds)]
-    for kind, again in peak_gmac(plan.device).items():
-        report.peak[kind] = max(report.peak[kind], again)
+    for precision, peak in report.peak.items():
+        for kind, again in peak_gmac(plan.device, precision, plan.threads).items():
+            peak[kind] = max(peak[kind], again)
     if plan.memory:
         height, width = scene.frames[0].shape[:2]
         for key, (name, runtime) in asked.items():
-            report.memory[key] = peak_memory(name, runtime, plan.device, plan.threads, folder, (width, height))
+            size = (width, height)
+            report.memory[key] = peak_memory(name, runtime, plan.device, plan.threads, folder, size, plan.targets)
     return report
 
 
@@ -143,14 +176,6 @@ def _wait(device: str) -> Any:
     import torch
 
     return lambda: torch.cuda.synchronize(device)
-
-
-def _out_of_memory(device: str) -> tuple[type[Exception], ...]:
-    if device == "cpu" or not find_spec("torch"):
-        return ()
-    import torch
-
-    return (torch.cuda.OutOfMemoryError,)
 
 
 def processor() -> str:

@@ -1,11 +1,15 @@
 """Models by name, weights or no weights: how fast a network is does not hang on them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.runtimes.load import Runtime
 from siamtrack.tracker import Tracker
+
+if TYPE_CHECKING:
+    from siamtrack.models.siamese import SiameseRPN
 
 
 def open_tracker(model: str, runtime: Runtime, device: str, threads: int | None, folder: Path) -> tuple[Tracker, bool]:
@@ -41,7 +45,9 @@ def _make_up(model: str, runtime: Runtime, folder: Path) -> Path:
     weights = folder / f"{model}.safetensors"
     if not weights.exists():
         torch.manual_seed(0)
-        torch_runtime.save(weights, SiameseRPN(preset.model), preset)
+        network = SiameseRPN(preset.model)
+        _settle(network)
+        torch_runtime.save(weights, network, preset)
     if runtime not in ("onnx", "openvino"):
         return weights
     graphs = folder / f"{model}.search.onnx"
@@ -51,3 +57,20 @@ def _make_up(model: str, runtime: Runtime, folder: Path) -> Path:
         network, preset = torch_runtime.load(weights)
         export(network, preset, folder / model, "onnx")
     return graphs
+
+
+def _settle(model: "SiameseRPN") -> None:
+    """Let the batch norms of random weights see coarse noise, so that no number is too large for float16."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    coarse = torch.rand(2, 3, 16, 16) * 255
+    z, x = (
+        torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+        for side in (model.config.template_size, model.config.search_size)
+    )
+    with torch.no_grad():
+        model.train().search(x, model.template(z))
+    model.eval()

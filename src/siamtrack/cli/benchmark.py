@@ -22,9 +22,13 @@ from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate import opencv
 from siamtrack.files import atomic, write_text
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import Runtime, check_runtime
 
 _MOST = 4096  # targets
+_HEADS = [
+    "model", "runtime", "targets", "median", "95 %", "upload", "crop", "network", "boxes", "rest", "targets/s", "ratio",
+    "further", "GMAC", "of peak", "MiB",
+]  # fmt: skip
 
 
 def benchmark(
@@ -46,6 +50,9 @@ def benchmark(
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, max=1000, help="Turns that each row has.")] = 5,
     updates: Annotated[int, typer.Option("--updates", min=1, max=10_000, help="Updates timed in a turn.")] = 10,
+    pipelined: Annotated[
+        bool, typer.Option("--pipelined", help="Time a GPU's graph with answers that come a frame late as well.")
+    ] = False,
     memory: Annotated[bool, typer.Option(help="Measure memory, each model in a process of its own.")] = True,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for benchmark.json, benchmark.svg and benchmark.png.")
@@ -57,7 +64,7 @@ def benchmark(
     """
     plan = Plan(
         models=models or [zoo.DEFAULT],
-        runtimes=[_runtime(name) for name in runtime or ["auto"]],
+        runtimes=[check_runtime(name) for name in runtime or ["auto"]],
         device=device,
         threads=threads,
         targets=_counts(targets),
@@ -65,6 +72,7 @@ def benchmark(
         rounds=rounds,
         updates=updates,
         memory=memory,
+        pipelined=pipelined,
     )
     if out:
         _prepare(out)
@@ -92,37 +100,43 @@ def benchmark(
 def _show(report: Report) -> None:
     console = Console(highlight=False, width=None if Console().is_terminal else 160)
     height, width = report.scene.frames[0].shape[:2]
-    threads = f", {report.plan.threads} threads" if report.plan.threads else ""
+    threads = f", {report.threads} thread{'s' * (report.threads > 1)}"
     console.print(
         escape(f"{processor()}{threads}; {gpu(report.plan.device) or 'no GPU'}; {report.scene.name} {width}x{height}")
     )
     console.print(f"decoding of the video: {typical(report.decode):.2f} ms a frame")
-    peak = ", ".join(f"{value:.0f} GMAC/s ({kind})" for kind, value in report.peak.items())
-    console.print(escape(f"peak of {report.plan.device} in float32: {peak}"))
-    heads = ["median", "95 %", "crop", "network", "boxes", "rest", "targets/s", "ratio", "GMAC", "of peak", "MiB"]
-    columns = [Column(name, justify="right") for name in ["targets", *heads]]
-    table = Table("model", "runtime", *columns, box=box.SIMPLE)
+    for precision, peaks in report.peak.items():
+        peak = ", ".join(f"{value:.0f} GMAC/s ({kind})" for kind, value in peaks.items())
+        console.print(escape(f"peak of {report.plan.device} in {precision}: {peak or 'not known without torch'}"))
+    rows = []
     for row in report.rows:
         label = row.label
         start = [escape(label.model), label.runtime, str(label.targets)]
         if row.problem:
             console.print(f"{label.model}: {row.problem}")
-            table.add_row(*start)
+            rows.append(start + [""] * (len(_HEADS) - len(start)))
             continue
-        parts = [f"{1000 * value:.2f}" for value in row.parts] if row.parts else [""] * 4
-        gmac, share = report.gmac.get(label.model), report.roof_share(row)
-        memory = report.memory.get((label.model, label.runtime))
-        table.add_row(
+        parts = [f"{1000 * value:.2f}" if value else "" for value in row.parts] if row.parts else [""] * 5
+        gmac, share, further = report.gmac_of(label), report.roof_share(row), report.further(row)
+        memory = report.memory_of(label)
+        rows.append([
             *start,
             f"{1000 * row.median:.2f}",
             f"{1000 * row.slowest:.2f}",
             *parts,
             f"{row.targets_a_second:.1f}",
             f"{row.faster_than(report.reference):.2f}",
+            "" if further is None else f"{further:.1%}",
             f"{gmac:.2f}" if gmac else "",
             f"{share:.0%}" if share else "",
             " + ".join(f"{value:.0f}" for value in memory if value is not None) if memory else "",
-        )
+        ])  # fmt: skip
+    filled = [place for place in range(len(_HEADS)) if place < 5 or any(row[place] for row in rows)]
+    table = Table(
+        *(Column(_HEADS[place], justify="left" if place < 2 else "right") for place in filled), box=box.SIMPLE
+    )
+    for cells in rows:
+        table.add_row(*(cells[place] for place in filled))
     console.print(table)
     first = report.reference.label
     console.print(
@@ -143,14 +157,6 @@ def _plot(rows: list[Row], out: Path) -> None:
     for kind in ("svg", "png"):
         with atomic(out / f"benchmark.{kind}") as temporary:
             temporary.write_bytes(draw(usable(rows), kind))
-
-
-def _runtime(name: str) -> Runtime:
-    known: tuple[Runtime, ...] = get_args(Runtime)
-    for each in known:
-        if each == name:
-            return each
-    raise UserError(f"unknown runtime {name!r}{nearest(name, known)}; expected one of {', '.join(known)}")
 
 
 def _counts(text: str) -> tuple[int, ...]:

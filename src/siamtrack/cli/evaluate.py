@@ -64,7 +64,8 @@ def evaluate(
         int | None, typer.Option("--workers", min=1, max=1024, help="Processes that share the sequences and cores.")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option("--cluster", help="Address of a Ray cluster that does the work, or 'auto'.")
+        str | None,
+        typer.Option("--cluster", help="Address of a Ray cluster, 'auto', or 'local' for this machine's GPUs."),
     ] = None,
     batch: Annotated[
         int | None,
@@ -74,6 +75,7 @@ def evaluate(
     ] = None,
     settings: options.Tracking = None,
     device: options.Device = "cpu",
+    runtime: options.RuntimeName = "auto",
     threads: options.Threads = None,
 ) -> None:
     """Run trackers on a data set by a protocol of the field, and score them.
@@ -109,18 +111,20 @@ def evaluate(
                 f"--tracker {recipes[folder].model} and {model} would both be kept in {folder}; give each its --out"
             )
         place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
-        recipes[folder] = work.TrackerRecipe(place, device, each, tracking)
+        recipes[folder] = work.TrackerRecipe(place, device, each, tracking, runtime)
         known: dict[str, Any] = {"root": str((root or Path(dataset)).absolute()), "only": list(only or ())}
         known |= {"frames": frames, "model": model, **_digest(model), "settings": tracking, "device": device}
         facts[folder] = (
             label,
-            known | {"threads": threads, "batch": batch, "realtime": realtime, "version": __version__},
+            known
+            | {"runtime": runtime, "threads": threads, "batch": batch, "realtime": realtime, "version": __version__},
         )
     made = {folder: recipe() for folder, recipe in recipes.items()}  # what is wrong shows before anything is written
     for folder, (label, known) in facts.items():
         write_run(folder, label, data.name, chosen, known)
-    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch)
-    with progress_bar("evaluating", sum(job.frames for job in jobs)) as bar, until_interrupted() as interrupted:
+    jobs = work.plan(recipes, data.sequences, chosen, realtime, batch, workers if cluster else workers or 1)
+    planned = sum(job.frames(place) for job in jobs for place in range(len(job)))
+    with progress_bar("evaluating", planned) as bar, until_interrupted() as interrupted:
         failures = work.execute(
             jobs,
             workers,

@@ -142,10 +142,11 @@ def _close(outputs: Sequence[TableWriter | VideoWriter]) -> None:
 def summary(source: VideoSource, followed: Followed, outputs: Sequence[tuple[str, Path]], runtime: str) -> str:
     """Return the line that ends a run: what was done, how fast, where it is, and what went wrong."""
     speed = followed.frames / followed.seconds
+    digits = 0 if speed >= 10 else 1
     what = f"{followed.targets} targets in " * (followed.targets > 1) + f"{followed.frames} frames"
     score = followed.scores / followed.answers if followed.answers else 1.0
     parts = [
-        f"tracked {what} of {source.name} in {followed.seconds:.1f} s ({speed:.0f} fps, {runtime}), "
+        f"tracked {what} of {source.name} in {followed.seconds:.1f} s ({speed:.{digits}f} fps, {runtime}), "
         f"mean score {score:.2f}",
         "wrote " + ", ".join(f"{path} ({kind})" for kind, path in outputs),
     ]

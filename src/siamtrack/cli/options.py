@@ -2,21 +2,34 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from siamtrack.config import override
 from siamtrack.errors import UserError
 from siamtrack.evaluate.datasets import READERS, Dataset, read_dataset
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import Runtime, check_runtime
 
 Model = Annotated[
     str,
     typer.Option("--model", help="Name of a model (see 'siamtrack models'), or a file: .safetensors, .onnx, .pth."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-RuntimeName = Annotated[Runtime, typer.Option("--runtime", help="What runs the network; auto takes the fastest.")]
+RuntimeName = Annotated[
+    Runtime,
+    typer.Option(
+        "--runtime",
+        parser=str,
+        callback=check_runtime,  # answers in one sentence; a parser's errors Typer would frame
+        metavar="NAME",
+        help=f"What runs the network, {' or '.join(get_args(Runtime))}; auto takes the fastest.",
+    ),
+]
+Pipelined = Annotated[
+    bool,
+    typer.Option("--pipelined", help="Let the GPU work on a frame while the next is read; for its graph alone."),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="Threads of the CPU; one a core if not given.")
 ]

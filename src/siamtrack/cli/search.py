@@ -20,7 +20,7 @@ from siamtrack.config import override
 from siamtrack.errors import UserError, nearest
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.models import zoo
-from siamtrack.runtimes.load import Runtime, load_network
+from siamtrack.runtimes.load import load_network
 from siamtrack.search.frames import decoded_size
 from siamtrack.search.space import settings as settings_of
 from siamtrack.search.workers import run_on_cluster, run_workers
@@ -76,7 +76,7 @@ def search(
         list[str] | None,
         typer.Option("--set", help="key=value over the preset's, e.g. search.search_size=null; repeat."),
     ] = None,
-    runtime: Annotated[Runtime, typer.Option("--runtime", help="auto, onnx, openvino or torch.")] = "auto",
+    runtime: options.RuntimeName = "auto",
     device: options.Device = "cpu",
     threads: Annotated[
         int | None,

@@ -48,6 +48,7 @@ def track(
     settings: options.Tracking = None,
     device: options.Device = "cpu",
     runtime: options.RuntimeName = "auto",
+    pipelined: options.Pipelined = False,
     threads: options.Threads = None,
 ) -> None:
     """Follow objects in boxes through a video.
@@ -68,6 +69,7 @@ def track(
         runtime=runtime,
         threads=threads,
         tracking=options.tracking_values(settings),
+        latency="pipelined" if pipelined else "immediate",
         batch=batch,
         drop_after=drop_after,
     )

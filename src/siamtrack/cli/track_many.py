@@ -12,6 +12,7 @@ from siamtrack.errors import UserError
 from siamtrack.files import writable
 from siamtrack.models.zoo import DEFAULT
 from siamtrack.track_many import LEDGER, Outcome, Settings, execute, read_manifest, unfinished
+from siamtrack.tracking.core import Latency
 from siamtrack.workers import fair_share
 
 _GPU_TOGETHER = 16
@@ -31,7 +32,8 @@ def track_many(
         int | None, typer.Option("--workers", min=1, max=1024, help="Processes that share the videos and cores.")
     ] = None,
     cluster: Annotated[
-        str | None, typer.Option("--cluster", help="Address of a Ray cluster that does the work, or 'auto'.")
+        str | None,
+        typer.Option("--cluster", help="Address of a Ray cluster, 'auto', or 'local' for this machine's GPUs."),
     ] = None,
     together: Annotated[
         int | None,
@@ -44,6 +46,7 @@ def track_many(
     settings: options.Tracking = None,
     device: options.Device = "cpu",
     runtime: options.RuntimeName = "auto",
+    pipelined: options.Pipelined = False,
     threads: options.Threads = None,
 ) -> None:
     """Follow the objects of many videos, and write a file of boxes a video.
@@ -57,7 +60,8 @@ def track_many(
     many = bool(cluster) or workers not in (None, 1)
     each = threads or (fair_share(workers or 1) if many and not cluster else 1 if cluster else None)
     place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
-    chosen = Settings(place, device, each, options.tracking_values(settings), drop_after, runtime)
+    latency: Latency = "pipelined" if pipelined else "immediate"
+    chosen = Settings(place, device, each, options.tracking_values(settings), drop_after, runtime, latency)
     ran = chosen.tracker().runtime  # what is wrong shows before anything is written
     for folder in {out, *(video.out.parent for video in videos)}:
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from siamtrack.data.pack import (
 from siamtrack.data.pairs import Pairs, PairSampler, SamplingConfig
 from siamtrack.data.windows import Ints, Windows, lay_windows
 from siamtrack.errors import UserError
+from siamtrack.files import cache_folder
 
 Cache = Literal["auto", "device", "memory", "disk", "none"]
 """Where decoded pictures are kept; ``auto`` is the first of the others that has room."""
@@ -99,7 +100,7 @@ class PairLoader:
         windows = lay_windows(index, sampling, template_size, search_size, canvas)
         self._sampler = PairSampler(index, sampling, template_size, search_size, windows.area)
         self._augmenter = Augmenter(windows, template_size, search_size, with_masks)
-        folder = folder or _default_folder()
+        folder = folder or cache_folder()
         self.cache = choose_cache(cache, index, windows, self._device, folder, processes)
         """Where windows are kept: ``device``, ``memory``, ``disk`` or ``none``."""
         self._store: Store = Decoder(index, windows)
@@ -224,10 +225,6 @@ def free_memory(device: torch.device) -> int:
 def _free_disk(folder: Path) -> int:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(there).free if os.access(there, os.W_OK) else 0
-
-
-def _default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamtrack"
 
 
 def _size(count: int) -> str:

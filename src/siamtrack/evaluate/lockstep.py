@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate import sequences as seq
 from siamtrack.evaluate.results import STARTED, TRACKED, SequenceResult
 from siamtrack.evaluate.running import Recording, first_known
-from siamtrack.tracking.core import Core, Step
+from siamtrack.tracking.core import Core, Floats, Step
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
@@ -27,10 +27,10 @@ def decode_all(sequences: Sequence[seq.Sequence]) -> list[list[Image]]:
 
 
 class Together(NamedTuple):
-    """The answers for those sequences of a batch that go on."""
+    """The answers for those sequences that go on."""
 
     alive: list[int]
-    """Which they are."""
+    """Which they are, by their place among all."""
     frames: list[Image]
     """What they were shown."""
     found: Step
@@ -38,25 +38,50 @@ class Together(NamedTuple):
     """How long it took, without decoding."""
 
 
-def in_step(core: Core, frames: Sequence[Iterable[Image]], first: Boxes) -> Iterator[Together]:
-    """Track B sequences together; yield the answers for each further frame. A sequence ends with its frames.
+Start = tuple[Iterable[Image], Floats]
+"""A sequence: its frames, and the box [4] in the first of them."""
 
-    Shapes: frames B times [H, W, 3] a frame; first [B, 4].
+
+def in_step(core: Core, sequences: Iterable[Start], together: int | None = None) -> Iterator[Together]:
+    """Track sequences, a frame of each at a time; yield the answers for each further frame.
+
+    A sequence ends with its frames. The next one then begins in its place, so that batches stay full.
+
+    Args:
+        core: tracks them.
+        sequences: the next is asked for when it can begin.
+        together: how many go at a time; None for all.
     """
-    sources = [iter(each) for each in frames]
-    alive = list(range(len(sources)))
-    state = core.init([next(source) for source in sources], first)
+    waiting = enumerate(sequences)
+    sources: dict[int, Iterator[Image]] = {}  # of those that go on, in the order of the state
+    state: Any = None
     while True:
-        images = [next(sources[index], None) for index in alive]
+        images = [next(source, None) for source in sources.values()]
         kept = [place for place, image in enumerate(images) if image is not None]
-        if not kept:
+        states = []
+        if kept:
+            if len(kept) < len(images):
+                alive = list(sources)
+                sources = {alive[place]: sources[alive[place]] for place in kept}
+                state = state.take(kept)
+            shown = [image for image in images if image is not None]
+            began = perf_counter()
+            state, found = core.step(shown, state)
+            yield Together(list(sources), shown, found, perf_counter() - began)
+            states.append(state)
+        else:
+            sources = {}
+        first, boxes = [], []
+        while (together is None or len(sources) < together) and (entry := next(waiting, None)):
+            index, (frames, box) = entry
+            sources[index] = iter(frames)
+            first.append(next(sources[index]))
+            boxes.append(box)
+        if first:
+            states.append(core.init(first, np.stack(boxes)))
+        if not states:
             return
-        if len(kept) < len(alive):
-            alive, state = [alive[place] for place in kept], state.take(kept)
-        shown = [image for image in images if image is not None]
-        began = perf_counter()
-        state, found = core.step(shown, state)
-        yield Together(alive, shown, found, perf_counter() - began)
+        state = states[0] if len(states) == 1 else type(states[0]).join(states)
 
 
 def run_in_step(core: Core, frames: Sequence[Sequence[Image]], first: Boxes) -> list[Boxes]:
@@ -65,66 +90,83 @@ def run_in_step(core: Core, frames: Sequence[Sequence[Image]], first: Boxes) -> 
     Shapes: frames B lists of T_b times [H, W, 3]; first [B, 4]; result: B times [T_b, 4].
     """
     boxes = [[box] for box in first]
-    for alive, _, found, _ in in_step(core, frames, first):
+    for alive, _, found, _ in in_step(core, zip(frames, first, strict=True)):
         for index, box in zip(alive, found.boxes, strict=True):
             boxes[index].append(box)
     return [np.stack(each) for each in boxes]
 
 
 def one_pass_in_step(
-    core: Core, sequences: Sequence[seq.Sequence], on_frame: Callable[[], None]
-) -> list[SequenceResult | UserError]:
-    """Do :func:`siamtrack.evaluate.running.one_pass` with all sequences together.
+    core: Core, sequences: Sequence[seq.Sequence], on_frame: Callable[[], None], together: int | None = None
+) -> Iterator[tuple[int, SequenceResult | UserError]]:
+    """Do :func:`siamtrack.evaluate.running.one_pass` with so many sequences together; None for all.
 
     The time of a frame is its share of the batch's, without the start's. A sequence that cannot be tracked does not
-    stop the others; its error is in its place.
+    stop the others.
+
+    Yields:
+        The place of a sequence that has ended, and its result, or the error.
     """
-    outcomes: list[SequenceResult | UserError] = []
-    recordings = [Recording(sequence, range(len(sequence))) for sequence in sequences]
-    chosen: list[_Frames] = []
+    going: dict[int, _Frames] = {}  # as they are numbered in step
+    refused: list[tuple[int, UserError]] = []
+
     with ThreadPoolExecutor() as pool:
-        for number, sequence in enumerate(sequences):
-            try:
-                source = _Frames(number, sequence, pool)
-            except UserError as error:
-                outcomes.append(error)
-                continue
-            outcomes.append(())
-            recordings[number].record(source.index, source.first, TrackResult(source.box, 1.0), STARTED, np.nan)
-            chosen.append(source)
-            for _ in range(source.index + 1):
-                on_frame()
-        if chosen:
-            for alive, frames, found, seconds in in_step(core, chosen, np.stack([source.box for source in chosen])):
-                for place, (index, frame) in enumerate(zip(alive, frames, strict=True)):
-                    source, answer = chosen[index], core.result(found, place)
-                    recordings[source.number].record(source.index, frame, answer, TRACKED, seconds / len(alive))
+
+        def starts() -> Iterator[Start]:
+            number = 0
+            for place, sequence in enumerate(sequences):
+                try:
+                    source = _Frames(place, sequence, pool)
+                except (UserError, OSError) as error:
+                    refused.append((place, UserError(str(error))))
+                    continue
+                going[number] = source
+                number += 1
+                for _ in range(source.index + 1):
                     on_frame()
-    for source in chosen:
-        outcomes[source.number] = source.error or (recordings[source.number].result(),)
-    return outcomes
+                yield source, source.box
+
+        def ended() -> Iterator[tuple[int, SequenceResult | UserError]]:
+            yield from refused
+            refused.clear()
+            for number in [number for number, source in going.items() if source.ended]:
+                source = going.pop(number)
+                yield source.place, source.error or (source.recording.result(),)
+
+        for alive, frames, found, seconds in in_step(core, starts(), together):
+            for place, (number, frame) in enumerate(zip(alive, frames, strict=True)):
+                source, answer = going[number], core.result(found, place)
+                source.recording.record(source.index, frame, answer, TRACKED, seconds / len(alive))
+                on_frame()
+            yield from ended()
+        yield from ended()
 
 
 class _Frames:
-    """The frames of a sequence from the first with a box on, decoded ahead; they end early where one is unusable.
+    """The frames of a sequence from the first with a box on, decoded ahead, and what is recorded of them.
+
+    They end early where one is unusable.
 
     Raises:
         UserError: there is no usable box.
     """
 
-    def __init__(self, number: int, sequence: seq.Sequence, pool: ThreadPoolExecutor) -> None:
-        self.number = number
+    def __init__(self, place: int, sequence: seq.Sequence, pool: ThreadPoolExecutor) -> None:
+        self.place = place
         self.index = first_known(sequence)
         """The last frame that was given."""
         self.first = sequence.frame(self.index)
         self.box = check_box(sequence.boxes[self.index], self.first.shape[1], self.first.shape[0])
+        self.recording = Recording(sequence, range(len(sequence)))
+        self.recording.record(self.index, self.first, TrackResult(self.box, 1.0), STARTED, np.nan)
+        self.ended = False
         self.error: UserError | None = None
         self._sequence, self._pool = sequence, pool
 
     def __iter__(self) -> Iterator[Image]:
-        yield self.first
         rest = range(self.index + 1, len(self._sequence))
         ahead = deque(self._pool.submit(self._sequence.frame, index) for index in rest[:_AHEAD])
+        yield self.first
         for index in rest:
             if index + _AHEAD < rest.stop:
                 ahead.append(self._pool.submit(self._sequence.frame, index + _AHEAD))
@@ -132,6 +174,7 @@ class _Frames:
                 frame = ahead.popleft().result()
             except (UserError, OSError) as error:
                 self.error = UserError(str(error))
-                return
+                break
             self.index = index
             yield frame
+        self.ended = True

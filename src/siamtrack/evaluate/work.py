@@ -3,7 +3,7 @@
 Results are written as jobs finish, by this process; jobs whose results are there are not done again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,9 @@ from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import SequenceResult, sequence_file, write_sequence
 from siamtrack.evaluate.sequences import Sequence
 from siamtrack.models.zoo import DEFAULT
+from siamtrack.runtimes.load import Runtime
 from siamtrack.tracker import Tracker
-from siamtrack.workers import outcomes
+from siamtrack.workers import outcomes, portions
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TrackerRecipe:
     device: str = "cpu"
     threads: int | None = None
     tracking: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Runtime = "auto"
 
     def __call__(self) -> FollowsOne:
         """Return a new tracker.
@@ -44,12 +46,14 @@ class TrackerRecipe:
             return opencv.OpenCVTracker(self.model)
         if self.model.startswith("opencv"):
             raise UserError(f"unknown tracker {self.model!r}; OpenCV's are {', '.join(opencv.NAMES)}")
-        return Tracker(self.model, device=self.device, threads=self.threads, tracking=self.tracking)
+        return Tracker(
+            self.model, device=self.device, runtime=self.runtime, threads=self.threads, tracking=self.tracking
+        )
 
 
 @dataclass(frozen=True)
 class Job:
-    """The smallest piece of work: a sequence, the objects of a video, or a batch of sequences."""
+    """A piece of work: a sequence, the objects of a video, or sequences that are tracked in step."""
 
     run: Path
     """Folder of the run that the results belong to."""
@@ -59,28 +63,34 @@ class Job:
     sequences: tuple[Sequence, ...]
     fps: float | None = None
     """Frames a second of a realtime experiment."""
+    batch: int = 1
+    """How many are tracked at a time, a frame of each; where one ends the next begins."""
 
-    @property
-    def frames(self) -> int:
-        """How many frames are seen or skipped."""
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def frames(self, place: int) -> int:
+        """Return how many frames of a sequence are seen or skipped."""
+        sequence = self.sequences[place]
         if PROTOCOLS[self.protocol].run is running.multi_start:
-            return sum(len(running.frames_from(each, anchor)) for each in self.sequences for anchor in each.anchors)
-        return sum(map(len, self.sequences))
+            return sum(len(running.frames_from(sequence, anchor)) for anchor in sequence.anchors)
+        return len(sequence)
 
-    def perform(self, kept: dict[Path, FollowsOne], on_frame: Callable[[], None]) -> "Outcome":
+    def perform(self, kept: dict[Path, FollowsOne], on_frame: Callable[[], None]) -> "Iterator[tuple[int, Outcome]]":
         """Do it with the tracker of its run in ``kept``, which is made if it is not there yet."""
         if self.run not in kept:
             kept[self.run] = self.make()
         tracker, protocol = kept[self.run], PROTOCOLS[self.protocol]
-        if len(self.sequences) > 1 and not protocol.join and isinstance(tracker, Tracker):
-            done = one_pass_in_step(tracker.core, self.sequences, on_frame)
-            return [str(each) if isinstance(each, UserError) else each for each in done]
+        if self.batch > 1 and isinstance(tracker, Tracker):
+            for place, ended in one_pass_in_step(tracker.core, self.sequences, on_frame, self.batch):
+                yield place, str(ended) if isinstance(ended, UserError) else ended
+            return
         results = [protocol.run(tracker, sequence, on_frame, self.fps) for sequence in self.sequences]
-        return [*(protocol.join(results) if protocol.join else results)]
+        yield from enumerate(protocol.join(results) if protocol.join else results)
 
     def failed(self, reason: str) -> "Outcome":
-        """Say of each sequence why there is no result."""
-        return [reason] * len(self.sequences)
+        """Say why there is no result."""
+        return reason
 
 
 class Failure(NamedTuple):
@@ -91,8 +101,8 @@ class Failure(NamedTuple):
     reason: str
 
 
-Outcome = list[SequenceResult | str]
-"""What became of each sequence of a job: a result, or why there is none."""
+Outcome = SequenceResult | str
+"""What became of a sequence: a result, or why there is none."""
 
 
 def plan(
@@ -101,6 +111,7 @@ def plan(
     protocol: str,
     fps: float | None = None,
     batch: int = 1,
+    workers: int | None = 1,
 ) -> list[Job]:
     """Return what is left to do, long sequences first, and for each all runs, so that these are timed alike.
 
@@ -110,6 +121,7 @@ def plan(
         protocol: a key of :data:`~siamtrack.evaluate.protocols.PROTOCOLS`.
         fps: frames a second of a realtime experiment.
         batch: how many sequences siamtrack's trackers follow together, in protocols that start once.
+        workers: how many do it, see :func:`siamtrack.workers.portions`.
     """
     videos: dict[str, tuple[Sequence, ...]] = {}
     for sequence in sequences:
@@ -125,10 +137,9 @@ def plan(
             if not all(sequence_file(run, sequence.name).is_file() for sequence in video)
         ]
         size = batch if together and not (isinstance(make, TrackerRecipe) and make.model in opencv.NAMES) else 1
-        for first in range(0, len(left), size):
-            chosen = left[first : first + size]
+        for chosen in portions(left, size, workers):
             members = tuple(sequence for _, video in chosen for sequence in video)
-            jobs.append((chosen[0][0], Job(run, make, protocol, members, fps)))
+            jobs.append((chosen[0][0], Job(run, make, protocol, members, fps, size)))
     return [job for _, job in sorted(jobs, key=lambda numbered: numbered[0])]
 
 
@@ -161,12 +172,12 @@ def execute(
     failures = []
     done = outcomes(jobs, workers, cluster, resources, trackers, on_frames, stopped)
     with closing(done):
-        for job, outcome in done:
+        for job, place, outcome in done:
             if cluster:
-                on_frames(job.frames)
-            for sequence, result in zip(job.sequences, outcome, strict=True):
-                if isinstance(result, str):
-                    failures.append(Failure(job.run, sequence.name, result))
-                else:
-                    write_sequence(job.run, sequence.name, result)
+                on_frames(job.frames(place))
+            name = job.sequences[place].name
+            if isinstance(outcome, str):
+                failures.append(Failure(job.run, name, outcome))
+            else:
+                write_sequence(job.run, name, outcome)
     return failures

@@ -1,11 +1,10 @@
 """Published checkpoints turned into networks and weight files of this package."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
-from tempfile import gettempdir
 
 from siamtrack.errors import UserError
+from siamtrack.files import cache_folder
 from siamtrack.models import pysot, zoo
 from siamtrack.models.siamese import SiameseRPN, check_network
 from siamtrack.runtimes.torch_runtime import load, save
@@ -54,7 +53,7 @@ def load_checkpoint(checkpoint: Path) -> tuple[SiameseRPN, zoo.Preset]:
     """
     if not checkpoint.is_file():
         raise UserError(f"there is no file {checkpoint}")
-    cached = _cache() / f"{checkpoint.stem}-{zoo.sha256(checkpoint)[:16]}-{__version__}.safetensors"
+    cached = cache_folder() / f"{checkpoint.stem}-{zoo.sha256(checkpoint)[:16]}-{__version__}.safetensors"
     with suppress(UserError, OSError):  # there is none yet, or it is damaged
         return load(cached)
     model, converted = read(checkpoint)
@@ -62,11 +61,3 @@ def load_checkpoint(checkpoint: Path) -> tuple[SiameseRPN, zoo.Preset]:
         cached.parent.mkdir(parents=True, exist_ok=True)
         save(cached, model, converted.preset)
     return model, converted.preset
-
-
-def _cache() -> Path:
-    """Return the folder of converted checkpoints; it may not exist."""
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "siamtrack"
-    except RuntimeError:  # nobody knows where home is
-        return Path(gettempdir()) / "siamtrack"

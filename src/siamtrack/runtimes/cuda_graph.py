@@ -8,7 +8,7 @@ with row 0, which belongs to nobody, so that a new target needs no new graph.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
@@ -18,22 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamtrack.errors import UserError
+from siamtrack.errors import TooMuchAtOnce, UserError
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.device_network import DeviceNetwork
 from siamtrack.tracking import mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Step
+from siamtrack.tracking.core import Latency, Step
 from siamtrack.tracking.longterm import search_sizes
 from siamtrack.tracking.shortterm import cosine_window
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
 Precision = Literal["fp32", "fp16"]
-Latency = Literal["immediate", "pipelined"]
 Floats = NDArray[np.float64]
+Mark = Callable[[str], None]
+"""Is called when a part of a step, by its name, has been given to the device."""
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
 """Targets that go through the network together; more take turns."""
+_PIECE = 1 << 20  # bytes of a frame that go up at a time
 _WARM_UPS = 3  # steps before a graph is captured, in which kernels are compiled and chosen
 
 
@@ -77,8 +79,8 @@ class _Answers:
 
     values: Tensor
     """[B, 11] float64, as in :data:`siamtrack.runtimes.device_ops.ANSWER`."""
-    masks: Tensor | None
-    """[B, capacity] uint8."""
+    masks: Sequence[Tensor] | Tensor | None
+    """B times [capacity] uint8, empty for a target that has no mask yet."""
     order: NDArray[np.intp]
     """[B] where each target's answer is."""
     shapes: list[tuple[int, int]]
@@ -96,9 +98,9 @@ class _Answers:
         """Wait for the answers and return them in the form of :class:`siamtrack.tracking.core.TrackerCore`."""
         values, masks = self.get(), None
         if self.masks is not None:
-            pictures = self.masks.numpy().view(np.bool_)
-            masks = [pictures[place, : height * width].reshape(height, width)
-                     for place, (height, width) in zip(self.order, self.shapes, strict=True)]  # fmt: skip
+            pictures = [self.masks[place].numpy().view(np.bool_) for place in self.order]
+            masks = [each[: height * width].reshape(height, width) if each.size else each[None]
+                     for each, (height, width) in zip(pictures, self.shapes, strict=True)]  # fmt: skip
         return Step(values[:, :4], values[:, 4], values[:, 5] > 0, masks)
 
 
@@ -124,10 +126,12 @@ class DeviceState:
         """Return the targets of several states, of the same latency, as one state."""
         parts = [state.answers for state in states]
         values = torch.from_numpy(np.concatenate([part.get() for part in parts]))
-        masks = [part.masks[torch.from_numpy(part.order)] for part in parts if part.masks is not None]
         shapes = [shape for part in parts for shape in part.shapes]
-        whole = len(masks) == len(parts) and len({each.shape[1] for each in masks}) == 1
-        answers = _Answers(values, torch.cat(masks) if whole else None, np.arange(len(values)), shapes)
+        masks = None
+        if any(part.masks is not None for part in parts):
+            none = torch.empty(0, dtype=torch.uint8)
+            masks = [none if part.masks is None else part.masks[place] for part in parts for place in part.order]
+        answers = _Answers(values, masks, np.arange(len(values)), shapes)
         rows = [row for state in states for row in state.rows]
         return cls(rows, np.concatenate([state.search_size for state in states]), answers)
 
@@ -171,13 +175,13 @@ class DeviceCore:
         self._features: tuple[Tensor, ...] = ()
         self._free = list(range(LARGEST_BATCH, 0, -1))
         self._rules: dict[int, ops.Rules] = {}
-        self._graphs: dict[tuple[int, int], _Batch] = {}
-        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        self._graphs: dict[tuple[int, int, bool], _Batch] = {}
+        self._pool: Any = None
 
     @property
     def runtime(self) -> str:
         """What runs the network."""
-        return "cuda-graph"
+        return "cuda-graph" if self.network.dtype == torch.float16 else "cuda-graph-fp32"
 
     def with_tracking(self, config: TrackingConfig) -> Self:
         """Return the same with other parameters of tracking, and a table and graphs of its own."""
@@ -217,18 +221,26 @@ class DeviceCore:
         return DeviceState(rows, search_size, _Answers(torch.from_numpy(said), None, np.arange(count), shapes))
 
     @_on_device
-    def step(self, frames: Sequence[Image], state: DeviceState) -> tuple[DeviceState, Step]:
+    def step(self, frames: Sequence[Image], state: DeviceState, mark: Mark | None = None) -> tuple[DeviceState, Step]:
         """Find the targets in their next frames; frames that are the same object go up once.
 
         Shapes: frames B times [H, W, 3] uint8 BGR, of any sizes.
 
+        Args:
+            frames: of each target the one to find it in.
+            state: what the step before returned, or :meth:`init`.
+            mark: is called after ``upload``, ``crop``, ``network`` and ``boxes`` (masks add a second ``network`` and
+                ``boxes``), each a graph of its own then; to measure where the time goes.
+
         Raises:
             UserError: the GPU's memory is too small for one target.
         """
+        owner = self._upload(frames)
+        if mark:
+            mark("upload")
         sizes = state.search_size
         if self.config.longterm:
             sizes = search_sizes(sizes, state.answers.get()[:, 5].astype(np.int64), self.config)
-        owner = self._upload(frames)
         cuda = self.network.device.type == "cuda"
         count, capacity = len(frames), self._frames.capacity // 3
         values = torch.empty(count, ops.ANSWER, dtype=torch.float64, pin_memory=cuda)
@@ -239,9 +251,12 @@ class DeviceCore:
             group = np.flatnonzero(sizes == size).tolist()
 
             def search(part: Sequence[int], size: int = size) -> _Batch:
-                batch = self._batch(_bucket(len(part)), size)
+                batch = self._batch(_bucket(len(part)), size, mark is not None)
                 batch.put(rows[list(part)], owner[list(part)])
-                batch.run()
+                for name, run in batch.parts:
+                    run()
+                    if mark:
+                        mark(name)
                 return batch
 
             for part, batch in self._turns(group, search):
@@ -261,13 +276,13 @@ class DeviceCore:
         return replace(state, answers=answers), said.step()
 
     def last(self, state: DeviceState) -> Step:
-        """Return the answer to the last frame that was given to :meth:`step`; waits for it."""
+        """Return the answer to the last frame that was given to :meth:`step`; waits for it. For any latency."""
         return state.answers.step()
 
     def result(self, found: Step, index: int) -> TrackResult:
         """Return the answer for one target, with its mask and the rectangle around it where there are masks."""
         result = TrackResult(found.boxes[index], float(found.scores[index]), bool(found.lost[index]))
-        if found.masks:
+        if found.masks and found.masks[index].size:
             pixels = found.masks[index].astype(np.bool_, copy=False)
             result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
         return result
@@ -316,7 +331,7 @@ class DeviceCore:
             owner, moved = self._frames.put(frames)
         except torch.OutOfMemoryError:
             distinct = len({id(frame) for frame in frames})
-            raise UserError(
+            raise TooMuchAtOnce(
                 f"{self.network.device} has too little free memory for {distinct} frames at once; track fewer videos "
                 f"together"
             ) from None
@@ -342,9 +357,9 @@ class DeviceCore:
             torch.cuda.synchronize()
         self._graphs.clear()
 
-    def _batch(self, count: int, size: int) -> "_Batch":
-        """Return the step for ``count`` targets with search regions of ``size`` pixels, captured on a GPU."""
-        key = count, size
+    def _batch(self, count: int, size: int, parted: bool) -> "_Batch":
+        """Return the step for ``count`` targets with search regions of ``size`` pixels, whole or in parts."""
+        key = count, size, parted
         if key not in self._graphs:
             device = self.network.device
             pixels = self._frames.capacity // 3
@@ -356,26 +371,64 @@ class DeviceCore:
             )
             if size not in self._rules:
                 self._rules[size] = self._rules_for(size)
-            rules = self._rules[size]
-
-            def run() -> None:
-                self._search(batch, rules)
-
-            batch.run = run if self._pool is None else _captured(run, self._pool)
+            if device.type == "cuda" and not self._graphs:  # the last graph of a pool takes it away
+                self._pool = torch.cuda.graph_pool_handle()
+            stages = self._stages(batch, self._rules[size])
+            batch.parts = self._prepared(stages if parted else [("step", _chain(stages))])
             self._graphs[key] = batch
         return self._graphs[key]
 
-    def _search(self, batch: "_Batch", rules: ops.Rules) -> None:
-        """Do a step of a batch: from the frames to the table's new rows and the answers."""
-        frames, targets = self._frames.frames, self._targets
-        with _exact(fastest=True):
-            x = ops.crop(frames, batch.owner, targets, batch.rows, rules.output, rules.template, self.network.dtype)
-            response, context = self.network.search(x, self._features, batch.rows)
-            ops.choose(response, rules, targets, batch.rows, batch.owner, frames.sizes, batch.answers)
-            if batch.masks is not None:
-                logits = self.network.draw(context, batch.answers[:, 6:8].long())
-                threshold, stride = self.config.mask_threshold, self.model.anchors.stride
-                ops.paste(logits, batch.answers, batch.owner, frames.sizes, batch.masks, rules, stride, threshold)
+    def _stages(self, batch: "_Batch", rules: ops.Rules) -> "list[_Stage]":
+        """Return a batch's step from the frames to the table's new rows and the answers, by names of its parts."""
+        frames, targets, rows = self._frames.frames, self._targets, batch.rows
+
+        def cut() -> tuple[Any, ...]:
+            template = rules.template
+            return (ops.crop(frames, batch.owner, targets, rows, rules.output, template, self.network.dtype),)
+
+        def search(x: Tensor) -> tuple[Any, ...]:
+            return self.network.search(x, self._features, rows)
+
+        def choose(response: Tensor, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            ops.choose(response, rules, targets, rows, batch.owner, frames.sizes, batch.answers)
+            return (context,)
+
+        def draw(context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            return (self.network.draw(context, batch.answers[:, 6:8].long()),)
+
+        def paste(logits: Tensor) -> tuple[Any, ...]:
+            assert batch.masks is not None
+            threshold, stride = self.config.mask_threshold, self.model.anchors.stride
+            ops.paste(logits, batch.answers, batch.owner, frames.sizes, batch.masks, rules, stride, threshold)
+            return ()
+
+        stages: list[_Stage] = [("crop", cut), ("network", search), ("boxes", choose)]
+        return stages if batch.masks is None else [*stages, ("network", draw), ("boxes", paste)]
+
+    def _prepared(self, stages: "list[_Stage]") -> list[tuple[str, Callable[[], None]]]:
+        """Return the stages ready to run in turn; on a GPU each is captured as a graph.
+
+        Graphs hand their results on in the memory that they share. It is theirs until the last of them has run.
+        """
+        parts: list[tuple[str, Callable[[], None]]] = []
+        taken: list[Any] = []
+        for name, stage in stages:
+            given: list[Any] = []
+
+            def run(
+                stage: Callable[..., tuple[Any, ...]] = stage, taken: list[Any] = taken, given: list[Any] = given
+            ) -> None:
+                with _exact(fastest=True):
+                    given[:] = stage(*taken)
+
+            if self._pool is not None:
+                ready = _captured(run, self._pool)
+                ready()  # so that the next stage warms up with numbers
+            else:
+                ready = run
+            parts.append((name, ready))
+            taken = given
+        return parts
 
     def _rules_for(self, size: int) -> ops.Rules:
         """Return the rules for search regions of ``size`` pixels."""
@@ -410,7 +463,8 @@ class _Batch:
     """[B, 11] float64."""
     masks: Tensor | None
     """[B, capacity] uint8."""
-    run: Callable[[], None] = lambda: None
+    parts: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
+    """What does the step, in this order, by name."""
     _shown: tuple[bytes, bytes] = (b"", b"")
 
     def put(self, rows: NDArray[np.int64], owner: NDArray[np.int32]) -> None:
@@ -425,6 +479,21 @@ class _Batch:
         self._shown = shown
 
 
+_Stage = tuple[str, Callable[..., tuple[Any, ...]]]  # a name, and what makes of the last stage's results its own
+
+
+def _chain(stages: Sequence[_Stage]) -> Callable[[], tuple[Any, ...]]:
+    """Return the stages as one."""
+
+    def run() -> tuple[Any, ...]:
+        values: tuple[Any, ...] = ()
+        for _, stage in stages:
+            values = stage(*values)
+        return ()
+
+    return run
+
+
 class _FrameBuffer:
     """Frames on the device. On their way they pass through two buffers of pinned memory in turn."""
 
@@ -435,12 +504,12 @@ class _FrameBuffer:
         self._allocate(0, 0)
 
     def _allocate(self, count: int, capacity: int) -> None:
-        self.capacity = capacity
         self.frames = ops.Frames(
             torch.empty(count * capacity, dtype=torch.uint8, device=self._device),
             torch.zeros(count, 2, dtype=torch.int32, device=self._device),
             capacity,
         )
+        self.capacity = capacity  # only now that the memory is there
         self._sizes = np.zeros((count, 2), np.int32)
         self._staging: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
@@ -471,10 +540,15 @@ class _FrameBuffer:
         for number, frame in enumerate(distinct):
             place = slice(number * self.capacity, number * self.capacity + frame.nbytes)
             pixels = torch.from_numpy(np.require(frame, requirements=["C", "W"]).reshape(-1))
-            if self._staging:
-                self._staging[self._turn][place].copy_(pixels)
-                pixels = self._staging[self._turn][place]
-            self.frames.pixels[place].copy_(pixels, non_blocking=True)
+            there = self.frames.pixels[place]
+            if not self._staging:
+                there.copy_(pixels)
+                continue
+            pinned = self._staging[self._turn][place]
+            for start in range(0, frame.nbytes, _PIECE):  # one travels while the next is copied
+                piece = slice(start, start + _PIECE)
+                pinned[piece].copy_(pixels[piece])
+                there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()
         return owner, moved

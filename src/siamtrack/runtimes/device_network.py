@@ -30,12 +30,13 @@ class DeviceNetwork:
         dtype: float32, or float16 for a GPU.
 
     Raises:
-        UserError: the trunk is a model of timm, whose parts are not known.
+        UserError: a part is not known: the trunk is a model of timm, or there are other convolutions than the presets'.
     """
 
     def __init__(self, model: SiameseRPN, device: torch.device, dtype: torch.dtype) -> None:
         folded = fold_batch_norm(model).to(device)
         self.config, self.device, self.dtype = model.config, device, dtype
+        self.precision = "fp16" if dtype == torch.float16 else "fp32"
         self._cuts_template = folded.neck is not None
         self._trunk = _trunk(folded.backbone, dtype)
         self._neck = [_chain(level, dtype)[0] for level in folded.neck.levels] if folded.neck else None
@@ -93,13 +94,19 @@ class _Convolution:
         self.kernel, self.stride = convolution.kernel_size[0], convolution.stride[0]
         self.padding, self.dilation = int(convolution.padding[0]), convolution.dilation[0]
         outputs = len(weight)
-        self.bias = _filled(weight.new_zeros(outputs) if bias is None else bias, 0).to(dtype)
+        whole = _filled(weight.new_zeros(outputs) if bias is None else bias, 0)
+        self.bias: Tensor | None = whole
         self.depthwise = convolution.groups > 1
         if self.depthwise:
             if not convolution.groups == convolution.in_channels == outputs:
-                raise ValueError(f"a convolution in {convolution.groups} groups is neither dense nor depth-wise")
-            self.weight = _filled(weight.reshape(outputs, -1).T, 1).to(dtype).contiguous()  # [k k, C]
+                raise UserError(
+                    f"the GPU's graph does not know a convolution in {convolution.groups} groups; take --runtime torch"
+                )
+            self.weight = _filled(
+                weight.reshape(outputs, -1).T, 1
+            ).contiguous()  # [k k, C] float32: few, but they matter
             return
+        self.bias = whole.to(dtype)
         weight = _filled(_filled(weight, 0), 1).to(dtype)
         self.single = (self.kernel, self.stride, self.padding) == (1, 1, 0)
         if self.single:
@@ -108,11 +115,11 @@ class _Convolution:
             self.weight = weight.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if self.depthwise:
+        if self.depthwise and self.bias is not None:
             return ops.depthwise(
                 x, self.weight, self.bias, self.kernel, self.stride, self.padding, self.dilation, self.activation
             )
-        if self.single:
+        if self.single and self.bias is not None:
             return ops.pointwise(x, self.weight, self.bias, residual=residual, activation=self.activation)
         return ops.convolution(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation, 1, residual, self.activation
@@ -198,12 +205,15 @@ def _bottleneck(block: nn.Module, dtype: torch.dtype) -> _Residual:
 
 
 def _block(block: nn.Module, dtype: torch.dtype) -> _Residual:
-    """Return a block of a ResNet. The shortcut's bias moves to the last convolution, which adds it for nothing."""
+    """Return a block of a ResNet. A dense shortcut's bias moves to the last convolution, which adds it for nothing."""
     layers = [layer for name, layer in block.named_children() if name.startswith("conv")]
     convolutions = [_Convolution(layer, ops.RELU, dtype) for layer in layers if isinstance(layer, nn.Conv2d)]
     shortcut = None
     if block.downsample is not None:
         shortcut = _convolution(block.downsample, dtype)  # type: ignore[arg-type]
+        last = convolutions[-1]
+        if last.bias is not None and shortcut.bias is not None and not shortcut.single:
+            last.bias, shortcut.bias = last.bias + shortcut.bias, None
     return _Residual(convolutions, True, shortcut)
 
 
@@ -304,7 +314,9 @@ class _UpChannelHead:
         self.outputs = [rpn.cls_template.out_channels // rpn.cls_template.in_channels, rpn.loc_adjust.in_channels]
         self.width = rpn.cls_template.in_channels
         if self.width % 8:
-            raise ValueError(f"the features have {self.width} channels; a GPU's graph needs a multiple of 8")
+            raise UserError(
+                f"the features have {self.width} channels; the GPU's graph needs a multiple of 8: take --runtime torch"
+            )
         self.kernels = [_Convolution(layer, ops.NONE, dtype) for layer in (rpn.cls_template, rpn.loc_template)]
         joined = nn.Conv2d(self.width, 2 * self.width, 3)
         joined.weight = nn.Parameter(torch.cat([rpn.cls_search.weight, rpn.loc_search.weight]), False)

@@ -158,11 +158,11 @@ def convolution(
 def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor, kernel: int, stride: int, padding: int, dilation: int, activation: int
 ) -> Tensor:
-    """Return a depth-wise convolution. Shapes: x [B, C, H, W] channels-last; weight [k k, C]; bias [C]."""
+    """Return a depth-wise convolution. Shapes: x [B, C, H, W] channels-last; weight [k k, C] and bias [C] float32."""
     channels = x.shape[1]
     if not uses_kernels(x):
-        whole = weight.T.reshape(channels, 1, kernel, kernel)
-        return convolution(x, whole, bias, stride, padding, dilation, channels, None, activation)
+        whole = weight.T.reshape(channels, 1, kernel, kernel).to(x.dtype)
+        return convolution(x, whole, bias.to(x.dtype), stride, padding, dilation, channels, None, activation)
     height, width = ((n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for n in x.shape[2:])
     y = _like(x, channels, height, width)
     kernels.depthwise(_cells(x), weight, bias, _cells(y), None, kernel, stride, padding, dilation, activation)

@@ -99,32 +99,59 @@ def _depthwise(
     STRIDE: tl.constexpr, PADDING: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.constexpr, PER_TARGET: tl.constexpr,
     ACTIVATION: tl.constexpr, BLOCK: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
+    """A strip is four results of a row, ``DILATION`` apart, which share most of what they read."""
     target = tl.program_id(2).to(tl.int64)
-    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    strips = (out_width + DILATION * 4 - 1) // (DILATION * 4) * DILATION  # of a row
+    strip = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    line, part = strip // strips, strip % strips
+    first = part // DILATION * (DILATION * 4) + part % DILATION  # column of the strip's first result
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     channels = channels8 * 8
     known = channel < channels
-    row, column = cell // out_width * STRIDE - PADDING, cell % out_width * STRIDE - PADDING
     x_cell, y_cell = x_cell8 * 8, y_cell8 * 8
     x += target * height * width * x_cell
     if PER_TARGET:
         weight += tl.load(rows + target) * (KERNEL * KERNEL) * channels
-    total = tl.zeros((BLOCK, CHANNELS), tl.float32)
-    for tap in tl.static_range(KERNEL * KERNEL):
-        r, c = row + tap // KERNEL * DILATION, column + tap % KERNEL * DILATION
-        inside = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (cell < out_height * out_width)
-        place = ((r * width + c) * x_cell)[:, None] + channel[None, :]
-        value = tl.load(x + place, mask=inside[:, None] & known[None, :], other=0).to(tl.float32)
-        total += value * tl.load(weight + tap * channels + channel, mask=known, other=0).to(tl.float32)[None, :]
+    begin = tl.zeros((BLOCK, CHANNELS), tl.float32)
     if not PER_TARGET:
-        total += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
+        begin += tl.load(bias + channel, mask=known, other=0).to(tl.float32)[None, :]
+    sum0, sum1, sum2, sum3 = begin, begin, begin, begin
+    for tap in tl.static_range(KERNEL):
+        r = line * STRIDE - PADDING + tap * DILATION
+        fits = (line < out_height) & (r >= 0) & (r < height)
+        w = weight + tap * KERNEL * channels + channel
+        for step in tl.static_range(3 * STRIDE + KERNEL):
+            c = first * STRIDE - PADDING + step * DILATION
+            inside = fits & (c >= 0) & (c < width)
+            place = ((r * width + c) * x_cell)[:, None] + channel[None, :]
+            value = tl.load(x + place, mask=inside[:, None] & known[None, :], other=0).to(tl.float32)
+            sum0 = _add(sum0, value, w, channels, known, step, KERNEL)
+            sum1 = _add(sum1, value, w, channels, known, step - STRIDE, KERNEL)
+            sum2 = _add(sum2, value, w, channels, known, step - 2 * STRIDE, KERNEL)
+            sum3 = _add(sum3, value, w, channels, known, step - 3 * STRIDE, KERNEL)
+    y += target * out_height * out_width * y_cell
+    _store(y, sum0, line, first, out_height, out_width, y_cell, channel, known, ACTIVATION)
+    _store(y, sum1, line, first + DILATION, out_height, out_width, y_cell, channel, known, ACTIVATION)
+    _store(y, sum2, line, first + 2 * DILATION, out_height, out_width, y_cell, channel, known, ACTIVATION)
+    _store(y, sum3, line, first + 3 * DILATION, out_height, out_width, y_cell, channel, known, ACTIVATION)
+
+
+@triton.jit
+def _add(total, value, weights, channels, known, tap: tl.constexpr, KERNEL: tl.constexpr):
+    """Return the sum with a value's share, if the tap is one of the kernel's row."""
+    if (tap >= 0) and (tap < KERNEL):
+        total += value * tl.load(weights + tap * channels, mask=known, other=0).to(tl.float32)[None, :]
+    return total
+
+
+@triton.jit
+def _store(y, value, line, column, height, width, cell, channel, known, ACTIVATION: tl.constexpr):
     if ACTIVATION > 0:
-        total = tl.maximum(total, 0.0)
+        value = tl.maximum(value, 0.0)
     if ACTIVATION == 2:
-        total = tl.minimum(total, 6.0)
-    out = target * out_height * out_width * y_cell
-    place = (cell * y_cell)[:, None] + channel[None, :]
-    tl.store(y + out + place, total, mask=(cell < out_height * out_width)[:, None] & known[None, :])
+        value = tl.minimum(value, 6.0)
+    place = ((line * width + column) * cell)[:, None] + channel[None, :]
+    tl.store(y + place, value, mask=((line < height) & (column < width))[:, None] & known[None, :])
 
 
 def depthwise(
@@ -134,11 +161,18 @@ def depthwise(
     """See :func:`siamtrack.runtimes.device_ops.depthwise` and ``correlate``.
 
     Shapes: x [B, H, W, C]; y [B, H', W', C]; weight [k k, C], or with ``rows`` [R, k k, C].
+
+    Raises:
+        ValueError: both stride and dilation are above 1, which no network here has.
     """
+    if stride > 1 and dilation > 1:
+        raise ValueError(f"a depth-wise convolution of stride {stride} and dilation {dilation} is not known")
     count, height, width, channels = x.shape
     out_height, out_width = y.shape[1:3]
-    block, wide = 32, 64 if channels > 32 else 32
-    grid = (triton.cdiv(out_height * out_width, block), triton.cdiv(channels, wide), count)
+    wide = 32 if channels <= 32 or -channels % 64 >= 32 else 64
+    block = 512 // wide
+    strips = triton.cdiv(out_width, dilation * 4) * dilation * out_height
+    grid = (triton.cdiv(strips, block), triton.cdiv(channels, wide), count)
     _depthwise[grid](
         x, weight, bias if bias is not None else weight, y, rows if rows is not None else weight,
         height, width, out_height, out_width, channels // 8, x.stride(2) // 8, y.stride(2) // 8,

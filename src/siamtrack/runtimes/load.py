@@ -1,23 +1,29 @@
 """From a model's name or file to a network that runs."""
 
+import logging
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from siamtrack.errors import UserError
+from siamtrack.errors import UserError, nearest
 from siamtrack.models import zoo
 from siamtrack.runtimes.graphs import GraphNetwork, stem_of
 from siamtrack.tracking.config import tracking_config
-from siamtrack.tracking.core import Core, TrackerCore
+from siamtrack.tracking.core import Core, Latency, TrackerCore
 from siamtrack.tracking.network import Network
 
 if TYPE_CHECKING:
     from siamtrack.models.siamese import SiameseRPN
+    from siamtrack.runtimes.torch_runtime import TorchNetwork
 
-Runtime = Literal["auto", "onnx", "openvino", "torch", "cuda-graph"]
+Runtime = Literal["auto", "onnx", "openvino", "torch", "torch-compile", "cuda-graph", "cuda-graph-fp32"]
+GRAPHS = ("cuda-graph", "cuda-graph-fp32")
+"""Runtimes that take the whole step to a GPU, with a network in half and in single precision."""
 CHECKPOINTS = (".pth", ".pt", ".model", ".ckpt", ".tar")
 _FILES = (".safetensors", ".onnx", ".xml", ".torchscript", ".pte")
+
+_log = logging.getLogger(__name__)
 
 
 def load_network(
@@ -30,16 +36,16 @@ def load_network(
             model (``.onnx``, ``.xml``, ``.torchscript``, ``.pte``), or of a PyTorch checkpoint of PySOT, SiamMask or
             DaSiamRPN, which is converted and kept in a cache.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        runtime: ``auto`` takes the fastest one that is installed for the file and the device: on a CPU OpenVINO, then
-            ONNX Runtime, where there are ONNX files, and torch otherwise. docs/export.md has the measurements.
+        runtime: ``auto`` takes the fastest one that is installed for the file and the device and runs a network by
+            itself: on a CPU OpenVINO, then ONNX Runtime, where there are ONNX files, and torch otherwise.
+            docs/export.md has the measurements.
         threads: threads of the CPU; None for one a core.
 
     Raises:
         UserError: unknown model or runtime, unusable file, a device that is not there, a runtime that is not installed
             or does not run the file.
     """
-    if runtime not in get_args(Runtime):
-        raise UserError(f"unknown runtime {runtime!r}; expected one of {', '.join(get_args(Runtime))}")
+    check_runtime(runtime)
     if threads is not None and not 1 <= threads <= 1024:
         raise UserError(f"threads {threads}: expected 1 to 1024")
     if runtime == "auto":
@@ -50,8 +56,8 @@ def load_network(
     if path.suffix in (".torchscript", ".pte"):
         return _with_preset(_load_torch_graphs(path, device, threads, runtime))
     match runtime:
-        case "cuda-graph":
-            raise UserError("--runtime cuda-graph runs a whole step, not a network by itself; take torch")
+        case "cuda-graph" | "cuda-graph-fp32":
+            raise UserError(f"--runtime {runtime} runs a whole step, not a network by itself; take torch")
         case "onnx":
             if path.suffix != ".onnx":
                 raise UserError(f"{path} holds no ONNX graphs; export it first, or leave the runtime to 'auto'")
@@ -69,7 +75,8 @@ def load_network(
 
             return _with_preset(OpenVinoNetwork(stem_of(path), threads, path.suffix))
         case _:
-            return _load_torch(path, device, threads)
+            module, preset = _weights(path, device)
+            return _torch_network(module, device, threads, tracking_config(preset).search_size, runtime), preset
 
 
 def load_core(
@@ -78,29 +85,92 @@ def load_core(
     runtime: Runtime = "auto",
     threads: int | None = None,
     tracking: Mapping[str, Any] | None = None,
+    latency: Latency = "immediate",
 ) -> tuple[Core, zoo.Preset]:
     """Return what follows targets with a network, and the network's preset.
 
     Args:
         model: see :func:`load_network`, as ``device`` and ``threads``.
-        runtime: see :func:`load_network`, or ``cuda-graph``: the whole step on a GPU
-            (:class:`siamtrack.runtimes.cuda_graph.DeviceCore`).
+        runtime: see :func:`load_network`; or ``cuda-graph``, the whole step on a GPU
+            (:class:`siamtrack.runtimes.cuda_graph.DeviceCore`) with a network in float16, or ``cuda-graph-fp32``, in
+            float32. On a GPU ``auto`` takes ``cuda-graph`` for weights of torch; where that does not know the network
+            or a parameter of tracking it takes ``torch``, and a warning of the logger ``siamtrack.runtimes.load``
+            says why.
         tracking: values that take the place of the preset's parameters of tracking.
+        latency: ``pipelined`` for answers a frame late, which only a GPU's graph gives.
 
     Raises:
-        UserError: see :func:`load_network`; a parameter of tracking is unknown or does not fit; or the graph does not
-            know the trunk or a parameter of tracking.
+        UserError: see :func:`load_network`; a parameter of tracking is unknown or does not fit; the graph does not
+            know the network or a parameter of tracking; the runtime does not know the latency; or the memory of the GPU
+            is too small.
     """
-    if runtime != "cuda-graph":
+    check_runtime(runtime)
+    if latency not in get_args(Latency):
+        raise UserError(f"unknown latency {latency!r}; expected one of {', '.join(get_args(Latency))}")
+    if runtime in GRAPHS and device == "cpu":
+        raise UserError(f"--runtime {runtime} runs on a GPU; take --device cuda, or leave the runtime to 'auto'")
+    try:
+        core, preset = _load_core(model, device, runtime, threads, tracking, latency)
+    except Exception as error:
+        if isinstance(error, UserError) or not out_of_memory(error):
+            raise
+        raise UserError(
+            f"the memory of {device} is too small for the network; stop what else uses this GPU, or take --device cpu"
+        ) from None
+    if latency == "pipelined" and core.runtime not in GRAPHS:
+        raise UserError(
+            f"latency 'pipelined' is for the runtimes {' and '.join(GRAPHS)} on a GPU, and this is {core.runtime} on "
+            f"{device}; leave it out, or take --device cuda with weights of torch"
+        )
+    return core, preset
+
+
+def _load_core(
+    model: str | Path,
+    device: str,
+    runtime: Runtime,
+    threads: int | None,
+    tracking: Mapping[str, Any] | None,
+    latency: Latency,
+) -> tuple[Core, zoo.Preset]:
+    graph = runtime in GRAPHS or (runtime == "auto" and device != "cpu")
+    path = _weight_file(str(model), prefer_onnx=False) if graph else None
+    if path is None or (runtime == "auto" and path.suffix not in (".safetensors", *CHECKPOINTS)):
         network, preset = load_network(model, device, runtime, threads)
         return TrackerCore(network, preset.model, tracking_config(preset, tracking)), preset
-    path = _weight_file(str(model), prefer_onnx=False)
     module, preset = _weights(path, device)
-    if torch_device(device) == "cpu":
-        raise UserError("--runtime cuda-graph runs on a GPU; take --device cuda, or leave the runtime to 'auto'")
+    torch_device(device)
+    config = tracking_config(preset, tracking)
     from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
 
-    return DeviceCore(device_network(module, device), tracking_config(preset, tracking)), preset
+    try:
+        precision: Literal["fp16", "fp32"] = "fp32" if runtime == "cuda-graph-fp32" else "fp16"
+        return DeviceCore(device_network(module, device, precision), config, latency), preset
+    except UserError as error:
+        if runtime != "auto":
+            raise
+        _log.warning("runtime auto takes torch: %s", error)
+    return TrackerCore(_torch_network(module, device, threads, config.search_size), preset.model, config), preset
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an error of numpy, torch, ONNX Runtime or CUDA says that memory does not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(sign in str(error).lower() for sign in ("out of memory", "failed to allocate memory"))
+
+
+def check_runtime(name: str) -> Runtime:
+    """Return the runtime called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    known: tuple[Runtime, ...] = get_args(Runtime)
+    for each in known:
+        if each == name:
+            return each
+    raise UserError(f"unknown runtime {name!r}{nearest(name, known)}; expected one of {', '.join(known)}")
 
 
 def load_module(model: str | Path) -> "tuple[SiameseRPN, zoo.Preset]":
@@ -144,8 +214,9 @@ def _weight_file(model: str, prefer_onnx: bool) -> Path:
     )
 
 
-def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, zoo.Preset]:
-    network, preset = _weights(path, device)
+def _torch_network(
+    module: "SiameseRPN", device: str, threads: int | None, search_size: int | None, runtime: Runtime = "torch"
+) -> "TorchNetwork":
     import torch
 
     from siamtrack.runtimes.torch_runtime import TorchNetwork
@@ -153,7 +224,7 @@ def _load_torch(path: Path, device: str, threads: int | None) -> tuple[Network, 
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
-    return TorchNetwork(network, place, tracking_config(preset).search_size), preset
+    return TorchNetwork(module, place, search_size, compiled=runtime == "torch-compile")
 
 
 def _weights(path: Path, device: str) -> "tuple[SiameseRPN, zoo.Preset]":

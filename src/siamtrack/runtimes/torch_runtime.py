@@ -1,6 +1,7 @@
 """PyTorch: the network as it is trained, on a CPU or a GPU; and its weight files."""
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -30,26 +31,33 @@ class TorchNetwork:
         model: copied; later changes of it are not seen.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
         search_size: pixels a side of the search crops that shall be fast on a CPU; None for the network's own.
+        compiled: the search goes through ``torch.compile``, once for each number of targets and size of search region,
+            the first time right here.
+
+    Raises:
+        UserError: ``torch.compile`` does not work here.
     """
 
-    runtime = "torch"
-
-    def __init__(self, model: SiameseRPN, device: str = "cpu", search_size: int | None = None) -> None:
+    def __init__(
+        self, model: SiameseRPN, device: str = "cpu", search_size: int | None = None, compiled: bool = False
+    ) -> None:
         self.device = torch.device(device)
+        self.runtime = "torch-compile" if compiled else "torch"
         folded = fold_batch_norm(model).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = pack(folded, search_size) if self.device.type == "cpu" else folded
+        self._response = self._compiled() if compiled else self._plain
 
     @torch.inference_mode()
     def template(self, patches: Patches) -> tuple[Array, ...]:
         """See :class:`~siamtrack.tracking.network.Network`."""
         with _full_precision():
-            return self.model.template(self._images(patches))
+            return self.model.template(_images(torch.from_numpy(patches).to(self.device)))
 
     @torch.inference_mode()
     def search(self, patches: Patches, features: tuple[Array, ...]) -> Prediction:
         """See :class:`~siamtrack.tracking.network.Network`."""
         with _full_precision():
-            prediction = self.model.search(self._images(patches), features)
+            prediction = self._response(torch.from_numpy(patches).to(self.device), features)
         if self.device.type == "cpu":  # NumPy decodes candidates in less time
             return prediction._replace(cls=prediction.cls.numpy(), loc=prediction.loc.numpy())
         return prediction
@@ -69,9 +77,31 @@ class TorchNetwork:
             masks: NDArray[np.float32] = self.model.mask.draw(context, target, row, column).cpu().numpy()
         return masks
 
-    def _images(self, patches: Patches) -> Tensor:
-        """Return [B, S, S, 3] uint8 as [B, 3, S, S] float on the device."""
-        return torch.from_numpy(patches).to(self.device).permute(0, 3, 1, 2).float()
+    def _plain(self, patches: Tensor, features: tuple[Tensor, ...]) -> Prediction:
+        return self.model.search(_images(patches), features)
+
+    def _compiled(self) -> Callable[[Tensor, tuple[Tensor, ...]], Prediction]:
+        """Return the search compiled, after a first call."""
+        compiled: Callable[[Tensor, tuple[Tensor, ...]], Prediction] = torch.compile(self._plain, dynamic=False)
+        config = self.model.config
+        z, x = (np.zeros((1, side, side, 3), np.uint8) for side in (config.template_size, config.search_size))
+        try:
+            with torch.inference_mode(), _full_precision():
+                compiled(torch.from_numpy(x).to(self.device), self.template(z))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of the compiler, its parts and what it calls, which have nothing in common
+            reason = next((line for line in str(error).splitlines() if line.strip()), "").strip()
+            raise UserError(
+                f"torch.compile does not work here ({type(error).__name__}: {reason}); it needs a C++ compiler on a "
+                f"CPU and Triton on a GPU; install that, or take --runtime torch"
+            ) from None
+        return compiled
+
+
+def _images(patches: Tensor) -> Tensor:
+    """Return [B, S, S, 3] uint8 as [B, 3, S, S] float."""
+    return patches.permute(0, 3, 1, 2).float()
 
 
 def _full_precision() -> AbstractContextManager[None]:

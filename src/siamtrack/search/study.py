@@ -337,10 +337,10 @@ def run_sequences(plan: Plan, tracker: FollowsOne, sequences: list[Any]) -> dict
     """
     if plan.batch > 1 and plan.protocol in IN_STEP and isinstance(tracker, Tracker):
         results: dict[str, SequenceResult] = {}
-        for sequence, outcome in zip(sequences, one_pass_in_step(tracker.core, sequences, lambda: None), strict=True):
+        for place, outcome in one_pass_in_step(tracker.core, sequences, lambda: None):
             if isinstance(outcome, UserError):
                 raise outcome
-            results[sequence.name] = outcome
+            results[sequences[place].name] = outcome
         return results
     run = PROTOCOLS[plan.protocol].run
     return {sequence.name: run(tracker, sequence, lambda: None, None) for sequence in sequences}

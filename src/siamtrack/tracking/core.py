@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import cv2
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
+from siamtrack.errors import UserError
 from siamtrack.models.config import AnchorConfig, ModelConfig
 from siamtrack.tracking import distractors, longterm, mask
 from siamtrack.tracking.anchors import anchor_grid
@@ -22,6 +23,8 @@ from siamtrack.tracking.state import TrackResult, TrackState
 from siamtrack.video.image import Image
 
 Floats = NDArray[np.float64]
+Latency = Literal["immediate", "pipelined"]
+"""Whether a step returns the answer to its own frames or to those before."""
 
 
 class Step(NamedTuple):
@@ -58,6 +61,7 @@ class Core(Protocol):
     """
 
     config: TrackingConfig
+    latency: Latency
 
     @property
     def runtime(self) -> str:
@@ -72,6 +76,14 @@ class Core(Protocol):
         """Find the targets in their next frames; see :meth:`TrackerCore.step`."""
         ...
 
+    def last(self, state: Any) -> Step:
+        """Return the answer to the last frame that was given to :meth:`step`.
+
+        Raises:
+            UserError: the latency is not ``pipelined``, so that :meth:`step` has returned it.
+        """
+        ...
+
     def result(self, found: Step, index: int) -> TrackResult:
         """Return the answer for one target; see :meth:`TrackerCore.result`."""
         ...
@@ -83,6 +95,8 @@ class Core(Protocol):
 
 class TrackerCore:
     """Tracking of any number of targets with one network. Holds no target: those live in :class:`TrackState`."""
+
+    latency: Latency = "immediate"
 
     def __init__(self, network: Network, model: ModelConfig, config: TrackingConfig) -> None:
         self.network, self.model, self.config = network, model, config
@@ -147,6 +161,10 @@ class TrackerCore:
             masks=[masks[index] for index in back] if masks else None,
         )
         return TrackState.join([each for each, _ in done]).take(back), joined
+
+    def last(self, state: TrackState) -> Step:
+        """Refuse: see :class:`Core`."""
+        raise UserError("the answer to the last frame came with it; only latency 'pipelined' keeps one for later")
 
     def result(self, found: Step, index: int) -> TrackResult:
         """Return the answer for one target, with its mask and the rectangle around it where there are masks."""

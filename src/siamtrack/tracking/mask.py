@@ -39,10 +39,16 @@ def rotated_rectangle(mask: NDArray[np.bool_], box: NDArray[np.float64]) -> NDAr
     If that part is 100 pixels or less, the corners of ``box``. Shapes: mask [H, W]; box [4] as x, y, w, h; result
     [4, 2] as x, y.
     """
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    areas = [cv2.contourArea(contour) for contour in contours]
-    if areas and max(areas) > _SMALLEST:
-        corners: NDArray[np.float64] = cv2.boxPoints(cv2.minAreaRect(contours[int(np.argmax(areas))])).astype(float)
-        return corners
+    columns = np.flatnonzero(mask.any(0))
+    if len(columns):
+        across = slice(columns[0], columns[-1] + 1)
+        rows = np.flatnonzero(mask[:, across].any(1))
+        part = mask[rows[0] : rows[-1] + 1, across].astype(np.uint8)  # to search the frame takes longer
+        offset = int(columns[0]), int(rows[0])
+        contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=offset)
+        areas = [cv2.contourArea(contour) for contour in contours]
+        if max(areas) > _SMALLEST:
+            corners: NDArray[np.float64] = cv2.boxPoints(cv2.minAreaRect(contours[int(np.argmax(areas))])).astype(float)
+            return corners
     x, y, w, h = box
     return np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
