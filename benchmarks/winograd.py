@@ -16,7 +16,11 @@ from siamtrack.runtimes.onednn import _NONE, _Packed, _Winograd
 
 # Channels in and out, kernel, padding, dilation, side of the input.
 LAYERS = [
+    (32, 32, 3, 1, 1, 63),
     (64, 64, 3, 1, 1, 63),
+    (256, 64, 3, 1, 1, 31),
+    (512, 128, 3, 1, 1, 15),
+    (64, 16, 3, 1, 1, 61),
     (128, 128, 3, 1, 1, 31),
     (256, 256, 3, 0, 1, 31),
     (256, 256, 3, 2, 2, 31),
@@ -41,7 +45,7 @@ def main() -> None:
         x = torch.rand(1, inputs, side, side).contiguous(memory_format=torch.channels_last)
         exact = layer.double()(x.double())
         layer.float()
-        ways = (_Packed(layer, _NONE, list(x.shape)), _Winograd(layer, _NONE))
+        ways = [way(layer, _NONE, list(x.shape)) for way in (_Packed, _Winograd)]
         apart = [float((way(x) - exact).abs().max() / exact.abs().max()) for way in ways]
         seconds: list[list[float]] = [[], []]
         for _ in range(arguments.rounds):

@@ -359,7 +359,7 @@ def gpu(monkeypatch):
     network, plain = device_network, torch_runtime.TorchNetwork
     monkeypatch.setattr("siamtrack.runtimes.load.torch_device", lambda device: device)
     monkeypatch.setattr(cuda_graph, "device_network", lambda model, device, precision: network(model, "cpu", "fp32"))
-    monkeypatch.setattr(torch_runtime, "TorchNetwork", lambda model, device, compiled: plain(model))
+    monkeypatch.setattr(torch_runtime, "TorchNetwork", lambda model, *_, **options: plain(model))
 
 
 def test_auto_takes_the_graph_on_a_gpu(gpu, caplog, monkeypatch):

@@ -1,5 +1,7 @@
 """Packed and Winograd's convolutions against torch's own."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,8 @@ from siamtrack.runtimes.torch_runtime import TorchNetwork
 
 ALEXNET = {"backbone": {"name": "alexnet", "stages": [5]}, "head": {"widths": [256], "adjust": False}, "base_size": 0}
 LITE = {"backbone": {"name": "mobilenetv2", "stages": [3, 5], "width": 0.5}, "head": {"widths": [16, 256]}}
+BOTTLENECKS = {"backbone": {"name": "resnet50", "stages": [2]}, "head": {"widths": [16]}}
+EFFICIENT = {"backbone": {"name": "efficientnet_lite0", "stages": [3]}, "head": {"widths": [16]}}
 MASKED = {"backbone": {"name": "resnet18", "stages": [3]}, "head": {"widths": [256]}, "mask": True}
 
 
@@ -33,15 +37,25 @@ def test_winograd_matrices_are_exact(taps):
 def test_winograd_gives_the_convolution(inputs, outputs, kernel, padding, dilation, size):
     torch.manual_seed(0)
     layer = nn.Conv2d(inputs, outputs, kernel, 1, padding, dilation).requires_grad_(False)
-    assert onednn._gains(layer)
+    assert onednn._gains(layer, [1, inputs, 31, 31])
     x = torch.randn(2, inputs, *size).contiguous(memory_format=torch.channels_last)
+    packed_for = [1, inputs, *size] if padding else [1, inputs, 15, 13]
     for activation, expected in ((("none", []), layer(x)), (("relu", []), layer(x).relu())):
-        found = onednn._Winograd(layer, activation)(x)
+        found = onednn._Winograd(layer, activation, packed_for)(x)
         assert found.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(found, expected, atol=3e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("values", [ALEXNET, LITE, MASKED], ids=["alexnet", "mobilenetv2", "masks"])
+NETWORKS = {
+    "alexnet": ALEXNET,
+    "mobilenetv2": LITE,
+    "efficientnet": EFFICIENT,
+    "resnet50": BOTTLENECKS,
+    "resnet18, masks": MASKED,
+}
+
+
+@pytest.mark.parametrize("values", NETWORKS.values(), ids=NETWORKS)
 def test_packed_networks_give_what_the_trained_ones_give(values):
     """Template and search crops, of the size that was packed for and of another, one target and several."""
     torch.manual_seed(0)
@@ -74,6 +88,12 @@ def test_packed_networks_give_what_the_trained_ones_give(values):
         with torch.no_grad():
             masks = model.mask.draw(model.search(images(x), kernels).context, *where).numpy()
         assert network.draw(prediction.context, cell) == pytest.approx(masks, abs=1e-4 * float(np.abs(masks).max()))
+
+
+def test_weights_are_laid_out_for_the_search_crops_of_the_preset():
+    model = fold_batch_norm(SiameseRPN(ModelConfig.model_validate(ALEXNET)))
+    layers = [onednn.pack(deepcopy(model), size).backbone.layer3[0] for size in (None, 287)]
+    assert [layer._windows for layer in layers] == [(7, 7), (8, 8)]  # of 4 pixels, for results of 26 and 30 a side
 
 
 def test_a_torch_without_the_operators_keeps_its_convolutions(monkeypatch):

@@ -76,7 +76,7 @@ def load_network(
             return _with_preset(OpenVinoNetwork(stem_of(path), threads, path.suffix))
         case _:
             module, preset = _weights(path, device)
-            return _torch_network(module, device, threads, runtime), preset
+            return _torch_network(module, device, threads, tracking_config(preset).search_size, runtime), preset
 
 
 def load_core(
@@ -150,7 +150,7 @@ def _load_core(
         if runtime != "auto":
             raise
         _log.warning("runtime auto takes torch: %s", error)
-    return TrackerCore(_torch_network(module, device, threads), preset.model, config), preset
+    return TrackerCore(_torch_network(module, device, threads, config.search_size), preset.model, config), preset
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -215,7 +215,7 @@ def _weight_file(model: str, prefer_onnx: bool) -> Path:
 
 
 def _torch_network(
-    module: "SiameseRPN", device: str, threads: int | None, runtime: Runtime = "torch"
+    module: "SiameseRPN", device: str, threads: int | None, search_size: int | None, runtime: Runtime = "torch"
 ) -> "TorchNetwork":
     import torch
 
@@ -224,7 +224,7 @@ def _torch_network(
     place = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
-    return TorchNetwork(module, place, compiled=runtime == "torch-compile")
+    return TorchNetwork(module, place, search_size, compiled=runtime == "torch-compile")
 
 
 def _weights(path: Path, device: str) -> "tuple[SiameseRPN, zoo.Preset]":

@@ -30,6 +30,7 @@ class TorchNetwork:
     Args:
         model: copied; later changes of it are not seen.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        search_size: pixels a side of the search crops that shall be fast on a CPU; None for the network's own.
         compiled: the search goes through ``torch.compile``, once for each number of targets and size of search region,
             the first time right here.
 
@@ -37,11 +38,13 @@ class TorchNetwork:
         UserError: ``torch.compile`` does not work here.
     """
 
-    def __init__(self, model: SiameseRPN, device: str = "cpu", compiled: bool = False) -> None:
+    def __init__(
+        self, model: SiameseRPN, device: str = "cpu", search_size: int | None = None, compiled: bool = False
+    ) -> None:
         self.device = torch.device(device)
         self.runtime = "torch-compile" if compiled else "torch"
         folded = fold_batch_norm(model).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = pack(folded) if self.device.type == "cpu" else folded
+        self.model = pack(folded, search_size) if self.device.type == "cpu" else folded
         self._response = self._compiled() if compiled else self._plain
 
     @torch.inference_mode()

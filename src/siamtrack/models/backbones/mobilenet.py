@@ -18,7 +18,7 @@ _STAGES = (
 )
 
 
-class _InvertedResidual(nn.Module):
+class InvertedResidual(nn.Module):
     """1x1 expansion (even by 1), 3x3 depth-wise, 1x1 projection."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, dilation: int) -> None:
@@ -38,6 +38,7 @@ class _InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, C, H, W]; result [B, outputs, H', W']."""
         middle = fast.pair(self.conv, 3)
         if fast.residual_ready(x, *middle):
             y = fast.inverted_residual(x, fast.pair(self.conv), middle, fast.pair(self.conv, 6))
@@ -70,7 +71,7 @@ class MobileNetV2(nn.Module):
                 entering = dilation if dilation == last else max(dilation // 2, 1)
                 first = index == 0
                 blocks.append(
-                    _InvertedResidual(
+                    InvertedResidual(
                         inputs, outputs, stride if first else 1, expansion, entering if first else dilation
                     )
                 )

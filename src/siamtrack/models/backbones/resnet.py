@@ -22,7 +22,7 @@ def _conv3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, bias=False)
 
 
-class _BasicBlock(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3x3 convolutions (ResNet-18 and 34)."""
 
     expansion = 1
@@ -38,12 +38,13 @@ class _BasicBlock(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, inputs, H, W]; result [B, planes times the expansion, H', W']."""
         y = self.relu(conv_norm(x, self.conv1, self.bn1))
         y = conv_norm(y, self.conv2, self.bn2)
         return self.relu(y + (x if self.downsample is None else conv_norm(x, *self.downsample)))  # type: ignore[no-any-return]
 
 
-class _Bottleneck(nn.Module):
+class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions (ResNet-50)."""
 
     expansion = 4
@@ -61,16 +62,17 @@ class _Bottleneck(nn.Module):
         self.downsample = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x [B, inputs, H, W]; result [B, planes times the expansion, H', W']."""
         y = self.relu(conv_norm(x, self.conv1, self.bn1))
         y = self.relu(conv_norm(y, self.conv2, self.bn2))
         y = conv_norm(y, self.conv3, self.bn3)
         return self.relu(y + (x if self.downsample is None else conv_norm(x, *self.downsample)))  # type: ignore[no-any-return]
 
 
-_DEPTHS: dict[int, tuple[type[_BasicBlock | _Bottleneck], tuple[int, ...]]] = {
-    18: (_BasicBlock, (2, 2, 2, 2)),
-    34: (_BasicBlock, (3, 4, 6, 3)),
-    50: (_Bottleneck, (3, 4, 6, 3)),
+_DEPTHS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
 }
 
 
