@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -106,7 +107,7 @@ class Job:
         rows = [_rows(video, tracker) for video in self.videos]
         going: dict[int, list[str]] = {}  # the tables' lines
         counts = [0] * len(self.videos)
-        with closing(ReadAhead(_opening(self.videos), 1)) as opened:
+        with closing(ReadAhead(_opening(self.videos, max(1, (os.cpu_count() or 1) // self.together)), 1)) as opened:
             streams = enumerate((_frames(opened.take()), numbered(video.targets)) for video in self.videos)
             for place, frame, results in tracker.in_step(streams, self.together):
                 assert isinstance(place, int)
@@ -234,11 +235,11 @@ def _rows(video: Video, tracker: MultiTracker) -> TableRows:
     return TableRows(video.out.suffix, ids, tracker.tracking.longterm is not None, tracker.preset.model.mask)
 
 
-def _opening(videos: Iterable[Video]) -> Generator[VideoSource | UserError]:
-    """Open one video after the other, while those before are followed."""
+def _opening(videos: Iterable[Video], threads: int) -> Generator[VideoSource | UserError]:
+    """Open one video after the other, while those before are followed; each is decoded by ``threads`` threads."""
     for video in videos:
         try:
-            source: VideoSource | UserError = VideoSource(video.source, earliest(video.targets))
+            source: VideoSource | UserError = VideoSource(video.source, earliest(video.targets), threads=threads)
         except Exception as error:  # a defect of what decodes it, too, is of this video only
             source = _problem(error)
         yield source

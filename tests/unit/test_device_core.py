@@ -218,7 +218,7 @@ def test_a_full_memory_lowers_the_batch(lite, monkeypatch, caplog):
     assert [size for size, _ in groupby(sizes)] == [8, 4, 2, 1]
     monkeypatch.setattr(core.network, "search", lambda *_: short(range(3), None, None))
     with pytest.raises(UserError, match="too little free memory for one target"):
-        follow(core, [FRAMES[:2]], BOXES[:1])
+        follow(core.with_tracking(core.config), [FRAMES[:2]], BOXES[:1])
 
 
 def test_frames_that_do_not_fit_together_take_turns(lite, monkeypatch, caplog):

@@ -215,6 +215,8 @@ class DeviceCore:
         for _ in self._turns(range(count), lambda part: self._describe(index[part[0] : part[-1] + 1],
                                                                        place[part[0] : part[-1] + 1])):  # fmt: skip
             pass
+        if count == 1:
+            self._prepare(search_size[0])
         said = np.zeros((count, ops.ANSWER))
         said[:, :4], said[:, 4] = boxes, 1
         shapes = [(frame.shape[0], frame.shape[1]) for frame in frames]
@@ -286,6 +288,15 @@ class DeviceCore:
             pixels = found.masks[index].astype(np.bool_, copy=False)
             result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
         return result
+
+    def _prepare(self, search_size: int) -> None:
+        """Capture the graphs that one target may need, of all sizes of search region, so that no frame waits for it."""
+        longterm = self.config.longterm
+        try:
+            for size in sorted({int(search_size), *(longterm.search_sizes if longterm else ())}):
+                self._batch(1, size)
+        except torch.OutOfMemoryError:
+            return  # perhaps it is never lost
 
     def _describe(self, rows: Tensor, owner: Tensor) -> None:
         """Fill the templates' rows."""
@@ -547,7 +558,10 @@ class _FrameBuffer:
             pinned = self._staging[self._turn][place]
             for start in range(0, frame.nbytes, _PIECE):  # one travels while the next is copied
                 piece = slice(start, start + _PIECE)
-                pinned[piece].copy_(pixels[piece])
+                if len(distinct) == 1:
+                    pinned[piece].copy_(pixels[piece])
+                else:  # torch's threads would wait for a turn among those that decode so many videos
+                    np.copyto(pinned[piece].numpy(), pixels[piece].numpy())
                 there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()

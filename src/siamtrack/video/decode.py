@@ -35,6 +35,7 @@ class Film:
     Args:
         path: of a file, or a URL.
         patience: seconds without data after which a URL counts as stalled.
+        threads: that decode; None for one a core.
 
     Raises:
         UserError: no such file, or no video in it.
@@ -49,8 +50,8 @@ class Film:
     problem: str | None = None
     """What went wrong, if reading ended before it should have; one sentence."""
 
-    def __init__(self, path: str, patience: float) -> None:
-        self._path, self._patience = path, patience
+    def __init__(self, path: str, patience: float, threads: int | None = None) -> None:
+        self._path, self._patience, self._threads = path, patience, threads
         self._number = 0  # of the next frame
         self._remote = "://" in path and not path.startswith("file:")
         if "://" not in path and not Path(path).is_file():
@@ -90,7 +91,9 @@ class Film:
         if container.format.name == "tty" or not _films(container):
             container.close()
             raise UserError(f"{self._path} holds no video stream")
-        _shown(container).thread_type = "AUTO"
+        stream = _shown(container)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = self._threads or 0  # 0: one a core
         return container
 
     def _from(self, start: Moment | None) -> Decoded:

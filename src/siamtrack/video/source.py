@@ -40,6 +40,7 @@ class VideoSource:
         source: a video file or URL, a folder or glob of images, or the number of a camera.
         start: the first frame that is read, or its time.
         end: the first frame, or its time, that is left out.
+        threads: that decode a film; None for one a core.
 
     Raises:
         UserError: no such source, it is neither video nor images, or no frame of it can be read.
@@ -56,9 +57,15 @@ class VideoSource:
     rescaled: int = 0
     """How many frames had another size."""
 
-    def __init__(self, source: str | Path | int, start: Moment | None = None, end: Moment | None = None) -> None:
+    def __init__(
+        self,
+        source: str | Path | int,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        threads: int | None = None,
+    ) -> None:
         text = str(source)
-        self._reader = _reader(text)
+        self._reader = _reader(text, threads)
         self._stalled: str | None = None
         self.name = f"camera{text}" if isinstance(self._reader, _Camera) else text
         self.fps = self._reader.fps or Fraction(DEFAULT_FPS)
@@ -138,7 +145,7 @@ class _Reader(Protocol):
     def frames(self, start: Moment | None, end: Moment | None) -> Generator[VideoFrame]: ...
 
 
-def _reader(source: str) -> _Reader:
+def _reader(source: str, threads: int | None) -> _Reader:
     if not source:
         raise UserError("the source has an empty name; give a video, a folder or glob of images, or a camera's number")
     path = Path(source)
@@ -148,7 +155,7 @@ def _reader(source: str) -> _Reader:
         return _Camera(int(source))
     if path.suffix.lower() in IMAGE_SUFFIXES and "://" not in source:
         raise UserError(f"{source} is a single image; give a folder of images, a glob such as '*.jpg', or a video")
-    return Film(source, PATIENCE)
+    return Film(source, PATIENCE, threads)
 
 
 class _Images:
