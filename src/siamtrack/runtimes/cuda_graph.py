@@ -294,7 +294,7 @@ class DeviceCore:
         longterm = self.config.longterm
         try:
             for size in sorted({int(search_size), *(longterm.search_sizes if longterm else ())}):
-                self._batch(1, size)
+                self._batch(1, size, False)
         except torch.OutOfMemoryError:
             return  # perhaps it is never lost
 
