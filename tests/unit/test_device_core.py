@@ -147,6 +147,51 @@ def test_larger_frames_make_everything_anew(lite):
         np.testing.assert_array_equal(again, follow(cores(lite)[1], [frames], box[None]))
 
 
+def test_frames_change_their_sizes_and_owners(lite):
+    """Where the targets' rows, and the memory, are the same as in the step before."""
+    _, core = cores(lite)
+    cut, moved = [frame[30:, 20:].copy() for frame in FRAMES[:4]], BOXES[0] - [20, 30, 0, 0]
+    whole, _ = core.step(FRAMES[1:2] * 2, core.init(FRAMES[:1] * 2, np.stack([BOXES[0], moved])))
+    del whole
+    state = core.init([FRAMES[0], cut[0]], np.stack([BOXES[0], moved]))
+    found = []
+    for frames in ([FRAMES[1], cut[1]], [FRAMES[2], cut[2]]):
+        state, step = core.step(frames, state)
+        found.append(step.boxes)
+    for place, (clip, box) in enumerate(((FRAMES[:3], BOXES[0]), (cut[:3], moved))):
+        alone = follow(cores(lite)[1], [clip], box[None])
+        np.testing.assert_allclose([each[place] for each in found], alone[:, 0, :4], atol=1e-3)
+    same_frame = [FRAMES[3]] * 2  # now of both
+    _, step = core.step(same_frame, state)
+    alone = follow(cores(lite)[1], [FRAMES[:4]], BOXES[:1])
+    np.testing.assert_allclose(step.boxes[0], alone[-1, 0, :4], atol=1e-3)
+
+
+def test_chosen_and_joined_targets_keep_their_search_regions(lite):
+    """One of 40 pixels of 320x240 is searched for in 255, one of 26 in 287."""
+    adaptive = AdaptiveConfig(share=0.01, search_size=287)
+    boxes = np.array([BOXES[0], [250, 20, 26, 22]])
+    core = cores(lite, adaptive=adaptive)[1]
+    alone = np.concatenate([follow(core, [FRAMES[:2]], box[None])[0, :, :4] for box in boxes])
+    state = core.init(FRAMES[:1] * 2, boxes)
+    one = core.step(FRAMES[1:2], state.take([1]))[1].boxes
+    np.testing.assert_allclose(one, alone[1:], atol=1e-3)
+    state = type(state).join([core.init(FRAMES[:1], boxes[[place]]) for place in (1, 0)])
+    np.testing.assert_allclose(core.step(FRAMES[1:2] * 2, state)[1].boxes, alone[::-1], atol=1e-3)
+
+
+def test_no_frame_of_one_target_waits_for_a_graph(lite):
+    """Those of all search regions that it may need are made at its start."""
+    core = cores(lite, longterm=LongTermConfig(low=0.805, high=0.812, search_sizes=(271, 287)))[1]
+    state = core.init(FRAMES[:1], BOXES[:1])
+    made, lost = dict(core._graphs), []
+    for frame in FRAMES[1:] * 2:
+        state, found = core.step([frame], state)
+        lost += found.lost.tolist()
+    assert {size for _, size, _ in made} == {255, 271, 287}
+    assert core._graphs == made
+
+
 def test_targets_come_and_go(lite):
     _, core = cores(lite)
     state = core.init(FRAMES[:1] * 2, np.array([BOXES[0], [10, 200, 30, 38]]))

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamtrack.errors import UserError
-from siamtrack.evaluate import running
+from siamtrack.evaluate import lockstep, running
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.datasets.folder import read_boxes
 from siamtrack.evaluate.lockstep import one_pass_in_step, run_in_step
@@ -98,18 +99,21 @@ def test_sequences_begin_where_others_end(sequences, tmp_path, monkeypatch):
     bad = replace(long, paths=(*long.paths[:2], tmp_path / "bad.png", *long.paths[3:]))
     worse = replace(bad, paths=bad.paths[2:], boxes=bad.boxes[2:])
     last = replace(long, paths=long.paths[:8], boxes=long.boxes[:8])
-    sizes, step = [], tracker.core.step
+    sizes, seen, step = [], [], tracker.core.step
 
     def counted(frames, state):
         sizes.append(len(frames))
         return step(frames, state)
 
     monkeypatch.setattr(tracker.core, "step", counted)
-    ended = list(one_pass_in_step(tracker.core, [long, worse, short, bad, last], lambda: None, 2))
+    monkeypatch.setattr(lockstep, "perf_counter", itertools.count().__next__)  # a step takes a second
+    ended = list(one_pass_in_step(tracker.core, [long, worse, short, bad, last], lambda: seen.append(1), 2))
     assert [place for place, _ in ended] == [1, 2, 3, 0, 4], "as they end"
     # Where one ends the next one starts, and takes its first step in the turn after.
     assert sizes == [2] * 4 + [1, 2, 1] + [2] * 4 + [1] * 3
+    assert len(seen) == 12 + 5 + 2 + 8, "frames that were used"
     results = dict(ended)
+    np.testing.assert_array_equal(results[2][0].seconds, [np.nan] + [0.5] * 4)  # its share of two
     for place, sequence in ((0, long), (2, short), (4, last)):
         (alone,) = running.one_pass(tracker, sequence)
         np.testing.assert_allclose(results[place][0].boxes, alone.boxes, atol=1e-3)

@@ -156,6 +156,11 @@ def test_int8_is_smaller_and_near(exported, tmp_path):
     nodes = onnx.load(written[1]).graph.node
     made_by = {name: node.op_type for node in nodes for name in node.output}
     assert {"QuantizeLinear", "DequantizeLinear"} <= set(made_by.values())
+    kept = set(float_nodes(onnx.load(stem.with_name("tiny.search.onnx")), preset.model.search_size))
+    small = {node.name: node for node in nodes if node.op_type == "Conv" and made_by.get(node.input[1])}
+    small = {name: node for name, node in small.items() if made_by[node.input[1]] == "DequantizeLinear"}
+    assert small
+    assert not kept & small.keys()
     # A rectifier is the end of a quantised range, no step of its own in floating point.
     assert "DequantizeLinear" not in [made_by[node.input[0]] for node in nodes if node.op_type in ("Relu", "Clip")]
 

@@ -40,7 +40,9 @@ def test_winograd_gives_the_convolution(inputs, outputs, kernel, padding, dilati
     assert onednn._gains(layer, [1, inputs, 31, 31])
     x = torch.randn(2, inputs, *size).contiguous(memory_format=torch.channels_last)
     packed_for = [1, inputs, *size] if padding else [1, inputs, 15, 13]
-    for activation, expected in ((("none", []), layer(x)), (("relu", []), layer(x).relu())):
+    plain = layer(x)
+    capped = ("hardtanh", [0.0, 0.5])
+    for activation, expected in ((("none", []), plain), (("relu", []), plain.relu()), (capped, plain.clamp(0, 0.5))):
         found = onednn._Winograd(layer, activation, packed_for)(x)
         assert found.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(found, expected, atol=3e-5, rtol=1e-4)

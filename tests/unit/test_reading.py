@@ -198,6 +198,21 @@ def test_films_that_were_joined_go_on_in_time(tmp_path):
         assert (frame.index, np.array_equal(frame.image, frames[start].image)) == (start, True)
 
 
+def test_a_film_whose_stamps_fall_back_is_read_from_the_start(tmp_path):
+    """What was recorded later stands first: by its stamps alone, the second part would have no place."""
+    for name, begin in (("late", 10_000), ("early", 0)):
+        times = [begin + 40 * number for number in range(FRAMES)]
+        film(tmp_path / f"{name}.ts", options=B_FRAMES, times=times)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in ("late", "early")))
+    frames = list(VideoSource(path))
+    assert len(frames) == 2 * FRAMES
+    for start in (37, FRAMES + 37):
+        entered = next(iter(VideoSource(path, start)))
+        assert (entered.index, entered.time) == (start, frames[start].time)
+        assert np.array_equal(entered.image, frames[start].image)
+
+
 def test_uneven_frames_are_no_film_cut_short(tmp_path):
     """MPEG-TS then claims 90,000 frames a second, and Matroska a rate of its own."""
     slow = [40 * number for number in range(45)] + [1800 + 900 * number for number in range(45)]
@@ -361,6 +376,7 @@ class Camera:
     """Stands in for OpenCV's: a frame every ``pause`` seconds, whose grey level is its number."""
 
     count, pause, sizes = 30, 0.01, ((40, 30),)
+    shown = 0
     released = False
 
     def __init__(self, number):
@@ -379,6 +395,7 @@ class Camera:
         width, height = self.sizes[self.number % len(self.sizes)]
         image = np.full((height, width, 3), self.number, np.uint8)
         self.number += 1
+        type(self).shown = self.number
         return True, image
 
     def release(self):
@@ -395,15 +412,15 @@ def camera(monkeypatch):
 
 
 def test_a_camera_drops_old_frames_instead_of_lagging(camera):
-    camera.pause = 0.02
     frames, seen = VideoSource(0), []
     for frame in frames:
         assert frame.image[0, 0, 0] == frame.index
         seen.append(frame.index)
-        time.sleep(0.1)
+        while camera.shown < min(frame.index + 6, camera.count):  # whoever uses the frames is slow
+            time.sleep(0.005)
     assert seen == sorted(seen)
     assert seen[-1] == 29
-    assert len(seen) < 15
+    assert len(seen) < 10
     assert frames.dropped == 30 - len(seen)
     assert (frames.name, frames.fps) == ("camera0", 100)
     assert "camera 0 gave no frame after 30" in frames.problem
@@ -412,11 +429,11 @@ def test_a_camera_drops_old_frames_instead_of_lagging(camera):
 
 def test_a_camera_that_stalls_ends_with_a_sentence(camera, monkeypatch):
     camera.count = 3
-    monkeypatch.setattr(source, "PATIENCE", 0.1)
+    monkeypatch.setattr(source, "PATIENCE", 0.4)
     frames = VideoSource(0)
     seen = [frame.index for frame in frames]
     assert seen[-1] == 2
-    assert frames.problem == "camera0 gave no frame for 0.1 s"
+    assert frames.problem == "camera0 gave no frame for 0.4 s"
 
 
 def test_a_camera_that_changes_its_size(camera):
@@ -428,7 +445,7 @@ def test_a_camera_that_changes_its_size(camera):
 
 def test_what_was_tracked_before_a_camera_stalled_is_kept(camera, tmp_path, monkeypatch, capsys):
     camera.count = 3
-    monkeypatch.setattr(source, "PATIENCE", 0.1)
+    monkeypatch.setattr(source, "PATIENCE", 0.4)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["siamtrack", "track", "0", "--box", "5,5,12,12", "--threads", "1"])
     with pytest.raises(SystemExit) as stopped:
@@ -494,12 +511,12 @@ def address():
 
 
 def test_a_network_camera_that_falls_silent(address, monkeypatch):
-    monkeypatch.setattr(source, "PATIENCE", 0.5)
+    monkeypatch.setattr(source, "PATIENCE", 1.0)
     frames = VideoSource(address)
     seen = [(frame.index, frame.image.mean()) for frame in frames]
     assert seen == sorted(seen)
     assert seen[-1] == (8, pytest.approx(180, abs=3))
-    assert "gave no frame for 0.5 s" in frames.problem
+    assert "gave no frame for 1 s" in frames.problem
 
 
 def test_a_server_that_never_answers(monkeypatch):

@@ -4,17 +4,25 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from siamtrack import track_many
 from siamtrack.boxes import iou
+from siamtrack.cli.follow import follow
 from siamtrack.cli.main import run
 from siamtrack.errors import UserError
 from siamtrack.manifest import read_targets
+from siamtrack.models import zoo
 from siamtrack.multi import Target
+from siamtrack.tracking.config import TrackingConfig
+from siamtrack.tracking.state import TrackResult
+from siamtrack.video.overlay import colour_of
 from siamtrack.video.source import VideoSource
 
 FAST = ("--threads", "1")
@@ -55,6 +63,36 @@ def test_track_follows_several_objects(siamtrack, clip, square, tmp_path):
         x, y, w, h = np.rint(found[5, target]).astype(int)
         edge = np.abs(film[5] - square[0][5])[y + h - 1 : y + h + 2, x + w // 4 : x + w // 2]
         assert edge.max(-1).max(0).mean() > 60
+
+
+def test_masks_are_tinted_in_the_film(square, tmp_path):
+    """In the colours of the targets' boxes; what is beside them stays as it was."""
+    for number, image in enumerate(square[0][:2]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    masks = np.zeros((2, *square[0][0].shape[:2]), bool)
+    masks[0, 150:200, 20:60] = masks[1, 150:200, 200:260] = True
+
+    def track(source, targets):
+        for frame in source:
+            yield (
+                frame,
+                {each: TrackResult(np.array([9.0, 40, 30, 30]), 0.5, mask=mask) for each, mask in enumerate(masks, 1)},
+            )
+
+    made_up = SimpleNamespace(
+        track=track, drop_after=None, tracking=TrackingConfig(), preset=zoo.load("siammask_lite")
+    )  # fmt: skip
+    drawn, targets = [], [Target((9, 40, 30, 30))] * 2
+    film = tmp_path / "a.mp4"
+    follow(made_up, VideoSource(tmp_path), targets, tmp_path / "a.csv", film, lambda _, image: drawn.append(image))
+    for mask, target in zip(masks, (1, 2), strict=True):
+        tinted = square[0][0][mask] * 0.5 + np.array(colour_of(target)) * 0.5
+        assert np.abs(drawn[0][mask] - tinted).max() <= 1
+        shown = next(iter(VideoSource(film))).image
+        assert shown[mask].mean(0) == pytest.approx(tinted.mean(0), abs=8)
+    beside = ~masks.any(0)
+    beside[:90] = False  # where the boxes are
+    assert (drawn[0][beside] == square[0][0][beside]).all()
 
 
 def test_objects_of_a_list_begin_and_end_when_it_says(siamtrack, clip, tmp_path):
@@ -243,8 +281,10 @@ def test_what_was_stopped_goes_on(manifest, tmp_path):
     assert (len(ended), failures) == (1, [])
     left = track_many.unfinished(videos, settings, out)
     assert [video.out.name for video in left] == ["b.csv", "broken.boxes.jsonl"]
-    changed = track_many.Settings(threads=1, tracking={"lr": 0.2})
-    assert len(track_many.unfinished(videos, changed, out)) == 3
+    for changed in ({"tracking": {"lr": 0.2}}, {"drop_after": 3}, {"model": "siamrpnpp_nano"}):
+        assert len(track_many.unfinished(videos, track_many.Settings(threads=1, **changed), out)) == 3
+    moved = [replace(video, targets=(Target((1, 2, 30, 40)),)) for video in videos]
+    assert len(track_many.unfinished(moved, settings, out)) == 3
 
 
 def test_a_worker_that_dies_costs_its_videos_only(manifest, tmp_path):
