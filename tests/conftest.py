@@ -1,16 +1,20 @@
 """Made-up data: a textured square that wanders over a textured background."""
 
+import contextlib
 import io
 import json
 import os
+import sys
 import tarfile
 from fractions import Fraction
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import cv2
 import numpy as np
 import pytest
 
+from siamtrack.cli.main import run
 from siamtrack.video.writer import VideoWriter
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +41,23 @@ def wandering_square(frames: int = FRAMES, size: tuple[int, int] = SIZE):
         images.append(image)
         boxes.append((x, y, 40, 40))
     return images, np.array(boxes, float)
+
+
+def siamtrack(*arguments, folder, code=0) -> CompletedProcess:
+    """Run a command as ``python -m siamtrack`` does, but in this process, which has imported everything already."""
+    command = ["siamtrack", *map(str, arguments)]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+    ):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as stopped:
+            run()
+    done = CompletedProcess(command, stopped.value.code or 0, output.getvalue(), errors.getvalue())
+    assert done.returncode == code, done.stderr
+    return done
 
 
 @pytest.fixture(scope="session")

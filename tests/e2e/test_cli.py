@@ -1,4 +1,4 @@
-"""The commands as a user runs them, in a process of their own."""
+"""The commands as a user runs them, in a process of their own where that makes a difference."""
 
 import csv
 import json
@@ -12,17 +12,16 @@ from importlib.util import find_spec
 import cv2
 import numpy as np
 import pytest
+from tests.conftest import siamtrack
 
 from siamtrack.boxes import iou
-from siamtrack.cli.main import run
 from siamtrack.video.source import VideoSource
 
 
-def siamtrack(*arguments, folder, check=True):
+def in_a_process(*arguments, folder):
     command = [sys.executable, "-m", "siamtrack", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if check:
-        assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     return done
 
 
@@ -31,7 +30,7 @@ def rows(path):
 
 
 def test_track_writes_boxes_and_video(clip, square, tmp_path):
-    done = siamtrack("track", clip, "--box", "100,90,40,40", folder=tmp_path)
+    done = in_a_process("track", clip, "--box", "100,90,40,40", folder=tmp_path)
     assert "tracked 24 frames" in done.stdout
     table = rows(tmp_path / "square.boxes.jsonl")
     assert [list(row) for row in table] == [["frame", "time", "x", "y", "w", "h", "score", "lost"]] * 24
@@ -99,8 +98,7 @@ def test_a_video_that_breaks_keeps_its_frames(clip, tmp_path):
     for place in range(start + (data.index(b"moov") - start) * 4 // 5, data.index(b"moov") - 8):
         damaged[place] = 0xFF
     (tmp_path / "broken.mp4").write_bytes(damaged)
-    done = siamtrack("track", "broken.mp4", "--box", "100,90,40,40", folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("track", "broken.mp4", "--box", "100,90,40,40", folder=tmp_path, code=2)
     table = rows(tmp_path / "broken.boxes.jsonl")
     assert 0 < len(table) < 24
     assert f"broke after {len(table)} frames" in done.stdout
@@ -108,7 +106,7 @@ def test_a_video_that_breaks_keeps_its_frames(clip, tmp_path):
 
 
 def test_demo_follows_the_rabbit(tmp_path):
-    done = siamtrack("demo", folder=tmp_path)
+    done = in_a_process("demo", folder=tmp_path)
     assert "tracked 132 frames" in done.stdout
     out = tmp_path / "siamtrack-demo"
     assert sorted(path.name for path in out.iterdir()) == ["boxes.jsonl", "contact-sheet.jpg", "tracked.mp4"]
@@ -133,8 +131,9 @@ def test_models_are_listed_and_shown(tmp_path):
 
 def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path):
     settings = [
-        "model.head.widths=[16]", "model.backbone.stages=[3]", "train.pretrained=''", "train.data.canvas=192",
-        "train.optimizer.backbone_stages=[3]", "train.batch=2", "train.steps=3", f"train.data.root={training_folder}",
+        "model.backbone={name: alexnet, width: 0.125, stages: [5]}", "model.base_size=0",
+        "model.head={widths: [32], adjust: false}", "train.optimizer.backbone_stages=[5]", "train.pretrained=''", "train.data.canvas=192", "train.batch=2",
+        "train.steps=3", f"train.data.root={training_folder}",
     ]  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]
     done = siamtrack("train", "siamrpnpp_lite", "--out", "run", *options, folder=tmp_path)
@@ -152,8 +151,7 @@ def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path)
 def test_an_output_that_is_the_source_is_refused(clip, tmp_path):
     data = clip.read_bytes()
     (tmp_path / "a.mp4").write_bytes(data)
-    done = siamtrack("track", "a.mp4", "--box", "100,90,40,40", "--video", "./a.mp4", folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("track", "a.mp4", "--box", "100,90,40,40", "--video", "./a.mp4", folder=tmp_path, code=2)
     assert "a.mp4 is what is read" in done.stderr
     assert (tmp_path / "a.mp4").read_bytes() == data
     assert os.listdir(tmp_path) == ["a.mp4"]
@@ -199,8 +197,7 @@ def test_search_finds_tests_and_goes_on(sequences, clip, tmp_path):
     siamtrack(
         "track", clip, "--box", "100,90,40,40", "--model", "study/best.safetensors", "--no-video", folder=tmp_path
     )
-    other = siamtrack(*search, "--seed", "1", folder=tmp_path, check=False)
-    assert other.returncode == 2
+    other = siamtrack(*search, "--seed", "1", folder=tmp_path, code=2)
     assert "study holds another study" in other.stderr
 
 
@@ -217,7 +214,7 @@ def test_search_runs_on_a_ray_cluster_of_two_nodes(sequences, tmp_path):
         )  # fmt: skip
         done = siamtrack(
             "search", "siamrpnpp_lite", "--dataset", sequences, "--threads", "64", "--cluster", cluster.address,
-            folder=tmp_path, check=False,
+            folder=tmp_path, code=2,
         )  # fmt: skip
         assert "no room for a worker of 64 cores" in done.stderr
     finally:
@@ -308,8 +305,7 @@ def test_ctrl_c_keeps_the_study(sequences, tmp_path):
         (["export", "no.safetensors"], "there is no file no.safetensors"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, clip, sequences, tmp_path, monkeypatch, capsys):
-    """In this process, for speed: what is no sentence would be an exception here, and a traceback on the terminal."""
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, clip, sequences, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "noframes.mp4").write_bytes(without_frames(clip.read_bytes()))
@@ -320,12 +316,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, said, clip, sequen
     (tmp_path / "my.yaml").write_text("name: my\n")
     before = sorted(os.listdir(tmp_path))
     named = {"CLIP": clip, "SEQUENCES": sequences}
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["siamtrack", *(str(named.get(a, a)) for a in arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        run()
-    assert stopped.value.code == 2
-    assert said in " ".join(capsys.readouterr().err.split())
+    done = siamtrack(*(named.get(each, each) for each in arguments), folder=tmp_path, code=2)
+    assert said in " ".join(done.stderr.split())
     assert sorted(os.listdir(tmp_path)) == before, "something was left behind"
 
 

@@ -1,23 +1,14 @@
 """Results of other tools in, archives out, and a workspace, through the command line."""
 
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
+from tests.conftest import siamtrack
 
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.protocols import PROTOCOLS
 from siamtrack.evaluate.results import read_run
-
-
-def siamtrack(*arguments, folder, check=True):
-    command = [sys.executable, "-m", "siamtrack", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -49,8 +40,7 @@ def test_import_score_and_submit(sequences, results, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.namelist() == ["boxes.txt", "polygons.txt"]
         assert len(archive.read("boxes.txt").splitlines()) == 12
-    done = siamtrack("submit", "runs/partial", "--format", "got10k", "--out", "b.zip", folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("submit", "runs/partial", "--format", "got10k", "--out", "b.zip", folder=tmp_path, code=2)
     assert "lacks 1 of 2 sequences (polygons)" in done.stderr
     assert not (tmp_path / "b.zip").exists()
 
@@ -59,10 +49,9 @@ def test_two_runs_of_one_name_are_refused(sequences, results, tmp_path):
     options = ["--dataset", "folder", "--root", sequences, "--out", "runs", "--tracker", "mine"]
     siamtrack("import", results / "perfect", *options, folder=tmp_path)
     siamtrack("import", results / "perfect", *options, folder=tmp_path)  # the same again
-    done = siamtrack("import", results / "partial", *options, folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("import", results / "partial", *options, folder=tmp_path, code=2)
     assert "holds another run: imported was" in done.stderr
-    done = siamtrack("import", results, *options, folder=tmp_path, check=False)
+    done = siamtrack("import", results, *options, folder=tmp_path, code=2)
     assert "no results of tracker 'mine'; there are partial, perfect" in done.stderr
 
 
@@ -70,8 +59,7 @@ def test_counting_from_one_must_be_said(sequences, results, tmp_path):
     path = results / "partial" / "boxes.txt"
     np.savetxt(path, np.loadtxt(path, delimiter=",") + [1, 1, 0, 0], "%.2f", ",")
     options = [results / "partial", "--dataset", "folder", "--root", sequences, "--out", "runs"]
-    done = siamtrack("import", *options, folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("import", *options, folder=tmp_path, code=2)
     assert "off by exactly 1,1 (so in 1 of 1 files): do they count pixels from 1?" in done.stderr
     assert not (tmp_path / "runs").exists()
     siamtrack("import", *options, "--one-based", folder=tmp_path)
@@ -85,6 +73,5 @@ def test_vot_makes_a_workspace(tmp_path):
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         "config.yaml", "results", "sequences", "trackers.ini"
     ]  # fmt: skip
-    done = siamtrack("vot", "v", "--stack", "vot2022/shortterm", "--model", "nothing", folder=tmp_path, check=False)
-    assert done.returncode == 2
+    done = siamtrack("vot", "v", "--stack", "vot2022/shortterm", "--model", "nothing", folder=tmp_path, code=2)
     assert not (tmp_path / "v").exists()

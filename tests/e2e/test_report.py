@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
+from tests.conftest import siamtrack
 
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.results import STARTED, Result, write_run, write_sequence
@@ -18,9 +19,8 @@ from siamtrack.evaluate.results import STARTED, Result, write_run, write_sequenc
 HOSTILE = "b<i>&_|"
 
 
-def siamtrack(*arguments, folder, **environment):
-    command = [sys.executable, "-m", "siamtrack", "report", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
+def report(*arguments, folder, code=0):
+    return siamtrack("report", *arguments, folder=folder, code=code)
 
 
 def write(folder, root, tracker, pixels, **changes):
@@ -57,8 +57,7 @@ class Links(HTMLParser):
 
 
 def test_page(runs, tmp_path):
-    done = siamtrack(runs, "--out", "page.html", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = report(runs, "--out", "page.html", folder=tmp_path)
     assert done.stdout == "wrote page.html\n"
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     page = Links(text)
@@ -74,13 +73,12 @@ def test_page(runs, tmp_path):
 
 
 def test_page_by_default_and_without_frames(runs, tmp_path):
-    done = siamtrack(runs / "a", runs / "b", "--no-frames", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    report(runs / "a", runs / "b", "--no-frames", folder=tmp_path)
     assert "data:image/jpeg" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_tables_to_the_terminal_and_to_files(runs, tmp_path):
-    done = siamtrack(runs, "--format", "csv", folder=tmp_path)
+    done = report(runs, "--format", "csv", folder=tmp_path)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(row["part"], row["name"], row["tracker"]) for row in rows[:3]] == [
         ("all", "", "a"),
@@ -89,9 +87,9 @@ def test_tables_to_the_terminal_and_to_files(runs, tmp_path):
     ]
     assert float(rows[0]["auc"]) > float(rows[1]["auc"])
     assert [float(row["update_ms"]) for row in rows[:2]] == [10, 30]
-    done = siamtrack(runs, "--format", "md", folder=tmp_path)
+    done = report(runs, "--format", "md", folder=tmp_path)
     assert "| b&lt;i>&amp;\\_\\| |" in done.stdout
-    assert siamtrack(runs, "--out", "tables.tex", folder=tmp_path).returncode == 0
+    report(runs, "--out", "tables.tex", folder=tmp_path)
     assert r"b\textless{}i\textgreater{}\&\_\textbar{}" in (tmp_path / "tables.tex").read_text(encoding="utf-8")
 
 
@@ -99,11 +97,9 @@ def test_data_set_that_moved(runs, sequences, tmp_path):
     for name in ("a", "b"):
         path = runs / name / "run.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"root": "/gone"}))
-    done = siamtrack(runs, folder=tmp_path)
-    assert done.returncode == 2
+    done = report(runs, folder=tmp_path, code=2)
     assert done.stderr == "error: the data set folder is not at /gone; say where it is with --root\n"
-    done = siamtrack(runs, "--dataset", "folder", "--root", sequences, "--format", "md", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = report(runs, "--dataset", "folder", "--root", sequences, "--format", "md", folder=tmp_path)
 
 
 def test_missing_images_are_not_fatal(square, tmp_path):
@@ -115,8 +111,7 @@ def test_missing_images_are_not_fatal(square, tmp_path):
         if number % 3 == 0:
             path.write_bytes(b"")
     write(tmp_path / "run", tmp_path / "data", "t", 2)
-    done = siamtrack("run", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    report("run", folder=tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "pictures are left out: images cannot be read" in text
     assert "data:image/jpeg" in text
@@ -124,13 +119,11 @@ def test_missing_images_are_not_fatal(square, tmp_path):
 
 def test_runs_of_one_tracker_are_called_as_their_folders(runs, sequences, tmp_path):
     write(runs / "a-again", sequences, tracker="a", pixels=2)
-    done = siamtrack(runs, "--format", "csv", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = report(runs, "--format", "csv", folder=tmp_path)
     assert "a-again" in done.stdout
-    done = siamtrack(runs, runs / "a", folder=tmp_path)
-    assert done.returncode == 2
+    done = report(runs, runs / "a", folder=tmp_path, code=2)
     assert "two runs are of a tracker named 'a'" in done.stderr
-    done = siamtrack(runs, "--out", "report.pdf", folder=tmp_path)
+    done = report(runs, "--out", "report.pdf", folder=tmp_path, code=2)
     assert "report.pdf: the name must end in .html, .md, .tex, .csv" in done.stderr
 
 
@@ -143,8 +136,7 @@ def test_runs_of_one_tracker_are_called_as_their_folders(runs, sequences, tmp_pa
 )
 def test_runs_that_do_not_belong_together(runs, sequences, tmp_path, changes, message):
     write(runs / "c", sequences, **{"tracker": "c", "pixels": 2} | changes)
-    done = siamtrack(runs, folder=tmp_path)
-    assert done.returncode == 2
+    done = report(runs, folder=tmp_path, code=2)
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "report.html").exists()
@@ -158,8 +150,7 @@ def test_nothing_to_report(sequences, tmp_path):
         (["."], "is no run and holds none"),
         (["runs", "--out", "gone/report.html"], "there is no folder gone"),
     ]:
-        done = siamtrack(*arguments, folder=tmp_path)
-        assert done.returncode == 2
+        done = report(*arguments, folder=tmp_path, code=2)
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
@@ -176,8 +167,11 @@ def test_page_needs_the_extra_and_tables_do_not(runs, tmp_path):
         "sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]\n"
     )
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = siamtrack(runs, "--format", "md", folder=tmp_path, PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
-    done = siamtrack(runs, folder=tmp_path, PYTHONPATH=path)
-    assert done.returncode == 2
-    assert "pip install 'siamtrack[report]'" in done.stderr
+    command, environment = [sys.executable, "-m", "siamtrack", "report", str(runs)], {**os.environ, "PYTHONPATH": path}
+    tables, page = (
+        subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, env=environment)
+        for options in (("--format", "md"), ())
+    )
+    assert tables.returncode == 0, tables.stderr
+    assert page.returncode == 2
+    assert "pip install 'siamtrack[report]'" in page.stderr

@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from siamtrack.runtimes import checkpoints, torch_runtime
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.config import tracking_config
 from siamtrack.train.loop import Training
-from tests.conftest import DATA
+from tests.conftest import DATA, siamtrack
 from tests.parity.made_up import tensor
 
 # Parameters of PySOT's networks, in total and of the parts.
@@ -78,7 +76,7 @@ def test_parameters_are_those_of_pysot(name):
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name != "dasiamrpn_alexnet_big"])
-def test_outputs_are_the_recorded_ones_before_and_after_a_file(name, tmp_path):
+def test_outputs_are_the_recorded_ones_and_files_hold_all_of_a_network(name, tmp_path):
     """Recorded with this file's ``main`` once the networks had shown PySOT's outputs; see test_pysot.py."""
     model = made_up(name)
     answers = respond(model, name)
@@ -88,8 +86,11 @@ def test_outputs_are_the_recorded_ones_before_and_after_a_file(name, tmp_path):
         scale = max(map(abs, values))
         assert answers[part] == pytest.approx(values, abs=1e-4 * scale), part
     torch_runtime.save(tmp_path / "a.safetensors", model, zoo.load(name))
-    again, _ = torch_runtime.load(tmp_path / "a.safetensors")
-    assert respond(again, name) == answers
+    again, preset = torch_runtime.load(tmp_path / "a.safetensors")
+    assert preset == zoo.load(name)
+    values = again.state_dict()
+    assert values.keys() == model.state_dict().keys()
+    assert all(torch.equal(values[key], value) for key, value in model.state_dict().items())
 
 
 def pysot_names(name: str) -> dict[str, torch.Tensor]:
@@ -145,13 +146,12 @@ def test_checkpoints_are_recognised_and_track(name, clip, tmp_path, monkeypatch)
 def test_convert_names_the_model_and_its_twins(tmp_path):
     path = tmp_path / "model.pth"
     torch.save(pysot_names("siamrpn_alexnet_dw"), path)
-    command = [sys.executable, "-m", "siamtrack", "convert", path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = siamtrack("convert", path, folder=tmp_path)
     assert "is siamrpn_alexnet_dw; wrote" in done.stdout
     assert "siamrpn_alexnet_dw_otb (--preset NAME)" in done.stdout
     _, preset = torch_runtime.read(tmp_path / "model.safetensors")
     assert preset.name == "siamrpn_alexnet_dw"
-    subprocess.run([*command, "--preset", "siamrpn_alexnet_dw_otb"], capture_output=True, check=True)
+    siamtrack("convert", path, "--preset", "siamrpn_alexnet_dw_otb", folder=tmp_path)
     _, preset = torch_runtime.read(tmp_path / "model.safetensors")
     assert preset.name == "siamrpn_alexnet_dw_otb"
 

@@ -147,19 +147,23 @@ def test_int8_without_crops_is_refused(exported, tmp_path):
         convert(stem, preset, tmp_path / "small", "onnx", "int8")
 
 
-def test_int8_is_smaller_and_near(exported, tmp_path):
+def test_int8_is_smaller_and_near(exported, tmp_path, caplog):
     stem, model, preset, clip, crops = exported
     written = convert(stem, preset, tmp_path / "small", "onnx", "int8", crops)
     assert written[1].stat().st_size < 0.5 * stem.with_name("tiny.search.onnx").stat().st_size
     outputs, _ = apart(OnnxNetwork(tmp_path / "small", 1), model, preset, clip, crops)
     assert 1e-6 < outputs["score"]["mean"] < 0.02
-    nodes = onnx.load(written[1]).graph.node
+    assert not caplog.records, "advice that the exporter has followed"
+    graph = onnx.load(written[1]).graph
+    nodes, sizes = graph.node, {entry.name: list(entry.dims) for entry in graph.initializer}
     made_by = {name: node.op_type for node in nodes for name in node.output}
     assert {"QuantizeLinear", "DequantizeLinear"} <= set(made_by.values())
     kept = set(float_nodes(onnx.load(stem.with_name("tiny.search.onnx")), preset.model.search_size))
     small = {node.name: node for node in nodes if node.op_type == "Conv" and made_by.get(node.input[1])}
     small = {name: node for name, node in small.items() if made_by[node.input[1]] == "DequantizeLinear"}
     assert small
+    scales = [node.input[1] for node in nodes if node.op_type == "DequantizeLinear" and sizes.get(node.input[0])]
+    assert max(sizes[name] for name in scales) > [1], "weights have a scale a channel"
     assert not kept & small.keys()
     # A rectifier is the end of a quantised range, no step of its own in floating point.
     assert "DequantizeLinear" not in [made_by[node.input[0]] for node in nodes if node.op_type in ("Relu", "Clip")]
@@ -168,7 +172,8 @@ def test_int8_is_smaller_and_near(exported, tmp_path):
 def test_the_first_the_last_and_the_correlations_stay_in_floating_point():
     model = onnx.load(SHIPPED)
     weights = {entry.name for entry in model.graph.initializer}
-    kept = [node for node in model.graph.node if node.name in float_nodes(onnx.load(SHIPPED), 255)]
+    kept = float_nodes(model, 255)
+    kept = [node for node in model.graph.node if node.name in kept]
     correlations = [node for node in kept if node.input[1] not in weights]
     assert len(correlations) == 6
     names = sorted(node.input[1] for node in kept if node.input[1] in weights)

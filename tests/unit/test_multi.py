@@ -180,6 +180,17 @@ def test_a_target_that_stays_lost_is_dropped(longterm):
     assert many.ids == (2,)
 
 
+def test_a_target_that_was_found_again_is_lost_anew(longterm):
+    class Blinking(Core):
+        def step(self, frames, state):
+            state, found = super().step(frames, state)
+            return state, found._replace(lost=found.scores > 0.5)
+
+    many = multi(longterm, Blinking(), drop_after=3)
+    many.add(frame(), (5, 5, 20, 20))
+    assert [len(many.update(frame(level)) or many.ids) for level in (60, 60, 0, 60, 60, 60, 60)] == [1] * 6 + [0]
+
+
 def test_dropping_needs_a_tracker_that_knows_when_it_is_lost(tracker):
     with pytest.raises(UserError, match="drop_after 3 needs a tracker that knows when it has lost its target: take"):
         MultiTracker(tracker.with_tracking(TrackingConfig()), drop_after=3)
@@ -311,6 +322,14 @@ def test_results_tell_frame_and_time(tracker):
     images = [replace(each, index=each.index + 40, time=each.time + 4) for each in movie(2, level=50)]
     (_, _, first), (_, _, second), _ = many.in_step([(0, (images, {3: Target((5, 5, 20, 20))}))])
     assert [(each.frame, each.time, each.score) for each in (first[3], second[3])] == [(40, 4.0, 1.0), (41, 4.1, 0.5)]
+
+
+def test_a_start_is_met_by_a_stamp_that_was_rounded_up(tracker):
+    images = [VideoFrame(2, 0.067, frame()), VideoFrame(3, 0.1, frame())]
+    found = [
+        results for *_, results in multi(tracker, Core()).in_step([(0, (images, {1: Target((5, 5, 20, 20), 2 / 30)}))])
+    ]
+    assert [list(results) for results in found] == [[1], [1], []]
 
 
 def test_targets_that_make_no_sense(tracker, clip):

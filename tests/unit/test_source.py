@@ -225,9 +225,10 @@ def test_one_damaged_packet_ends_a_video_with_its_times_right(clip, tmp_path):
     path.write_bytes(data)
     source = VideoSource(path)
     frames = list(source)
-    assert 8 < len(frames) < 24
+    assert len(frames) < 24
     assert f"broke after {len(frames)} frames" in source.problem
     # Their own times: where the damage took a frame, there is a gap.
     ticks = [frame.time * 25 for frame in frames]
     assert ticks == pytest.approx(np.round(ticks))
+    assert np.round(ticks[:15]).tolist() == list(range(15)), "what the decoder held back when it met the damage is kept"
     assert (np.diff(np.round(ticks)) >= 1).all()

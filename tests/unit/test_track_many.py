@@ -287,6 +287,15 @@ def test_what_was_stopped_goes_on(manifest, tmp_path):
     assert len(track_many.unfinished(moved, settings, out)) == 3
 
 
+def test_a_video_that_was_recorded_anew_is_followed_anew(tmp_path):
+    video, settings = track_many.Video(str(tmp_path / "a.mp4"), (), tmp_path / "a.csv"), track_many.Settings()
+    digests = []
+    for content in (b"one", b"another"):
+        (tmp_path / "a.mp4").write_bytes(content)
+        digests += [video.digest(settings), video.digest(settings)]
+    assert digests[0] == digests[1] != digests[2] == digests[3]
+
+
 def test_a_worker_that_dies_costs_its_videos_only(manifest, tmp_path):
     (video, *_) = track_many.read_manifest(manifest, tmp_path)
     job = track_many.Job(track_many.Settings(), (video, video))
