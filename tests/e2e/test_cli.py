@@ -132,7 +132,8 @@ def test_models_are_listed_and_shown(tmp_path):
 def test_train_export_and_track_with_the_result(training_folder, clip, tmp_path):
     settings = [
         "model.backbone={name: alexnet, width: 0.125, stages: [5]}", "model.base_size=0",
-        "model.head={widths: [32], adjust: false}", "train.optimizer.backbone_stages=[5]", "train.pretrained=''", "train.data.canvas=192", "train.batch=2",
+        "model.head={widths: [32], adjust: false}",
+        "train.optimizer.backbone_stages=[5]", "train.pretrained=''", "train.data.canvas=192", "train.batch=2",
         "train.steps=3", f"train.data.root={training_folder}",
     ]  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]

@@ -53,7 +53,7 @@ def follow(core, clips, boxes):
     "settings",
     [
         {},
-        {"longterm": LongTermConfig(low=0.805, high=0.812, search_sizes=(271, 287), window_influence=0.9)},
+        {"longterm": LongTermConfig(low=0.805, high=0.812, search_sizes=(271, 287)), "window_influence": 0.9},
         {"adaptive": AdaptiveConfig(share=0.01, search_size=287)},
     ],
     ids=["short-term", "long-term", "adaptive"],
