@@ -172,6 +172,25 @@ def test_more_targets_than_the_table_has_rows(lite, monkeypatch):
     np.testing.assert_allclose(many[0], np.repeat(alone[0], 5, 0), atol=1e-3)
 
 
+def test_a_table_that_has_no_memory_to_grow_stays_as_it_was(lite, monkeypatch):
+    monkeypatch.setattr("siamtrack.runtimes.cuda_graph.LARGEST_BATCH", 2)
+    _, core = cores(lite)
+    first = core.init(FRAMES[:1], BOXES[:1])
+    table, features = core._targets, core._features
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(torch.Tensor, "new_zeros", full)
+        core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))
+    assert core._targets is table
+    assert core._features is features
+    several = type(first).join([first, core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))])
+    _, found = core.step(FRAMES[1:2] * 6, several)
+    np.testing.assert_allclose(found.boxes, found.boxes[:1].repeat(6, 0), atol=1e-3)
+
+
 def test_pipelined_answers_are_those_of_the_frame_before(lite):
     core = cores(lite)[1]
     late = DeviceCore(lite[1], core.config, "pipelined")

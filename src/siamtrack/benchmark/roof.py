@@ -171,8 +171,10 @@ def _torch_threads(count: int) -> Iterator[None]:
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _input(work: Work, precision: str) -> Any:

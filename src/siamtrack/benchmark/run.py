@@ -15,7 +15,7 @@ from siamtrack.benchmark.roof import cores, packed_gmac, peak_gmac, search_gmac
 from siamtrack.benchmark.scene import Scene, typical
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.errors import UserError
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import GRAPHS, Runtime
 from siamtrack.version import __version__
 
 
@@ -138,7 +138,7 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
                 continue
             asked[name, tracker.runtime] = (name, runtime)
             report.made_up += [name] if made_up else []
-            late = plan.pipelined and hasattr(tracker.core, "latency")
+            late = plan.pipelined and tracker.runtime in GRAPHS
             ours = [
                 Ours(tracker, name, plan.device, count, _wait(plan.device), pipelined=pipelined)
                 for pipelined in ((False, True) if late else (False,))

@@ -177,6 +177,10 @@ class DeviceCore:
         self._rules: dict[int, ops.Rules] = {}
         self._graphs: dict[tuple[int, int, bool], _Batch] = {}
         self._pool: Any = None
+        # One stream for all graphs, for they share the pool's memory; torch's own choice would be a stream of the GPU
+        # that made the process's first graph.
+        cuda = network.device.type == "cuda"
+        self._stream = torch.cuda.Stream(network.device) if cuda else None  # type: ignore[no-untyped-call]
 
     @property
     def runtime(self) -> str:
@@ -356,8 +360,9 @@ class DeviceCore:
             capacity = len(self._targets.lost)
             added = max(capacity, count)
             more = _table(added, self.network.device)
-            self._targets = ops.Targets(*(torch.cat(pair) for pair in zip(self._targets, more, strict=True)))
-            self._features = tuple(torch.cat([each, each.new_zeros(added, *each.shape[1:])]) for each in self._features)
+            targets = ops.Targets(*(torch.cat(pair) for pair in zip(self._targets, more, strict=True)))
+            features = tuple(torch.cat([each, each.new_zeros(added, *each.shape[1:])]) for each in self._features)
+            self._targets, self._features = targets, features  # both or, where memory does not suffice, neither
             self._free[:0] = range(capacity + added - 1, capacity - 1, -1)
             self._forget_graphs()
         return [_Row(self._free.pop(), self._free) for _ in range(count)]
@@ -382,7 +387,7 @@ class DeviceCore:
             )
             if size not in self._rules:
                 self._rules[size] = self._rules_for(size)
-            if device.type == "cuda" and not self._graphs:  # the last graph of a pool takes it away
+            if self._stream is not None and not self._graphs:  # the last graph of a pool takes it away
                 self._pool = torch.cuda.graph_pool_handle()
             stages = self._stages(batch, self._rules[size])
             batch.parts = self._prepared(stages if parted else [("step", _chain(stages))])
@@ -432,8 +437,8 @@ class DeviceCore:
                 with _exact(fastest=True):
                     given[:] = stage(*taken)
 
-            if self._pool is not None:
-                ready = _captured(run, self._pool)
+            if self._stream is not None:
+                ready = _captured(run, self._pool, self._stream)
                 ready()  # so that the next stage warms up with numbers
             else:
                 ready = run
@@ -515,18 +520,15 @@ class _FrameBuffer:
         self._allocate(0, 0)
 
     def _allocate(self, count: int, capacity: int) -> None:
-        self.frames = ops.Frames(
-            torch.empty(count * capacity, dtype=torch.uint8, device=self._device),
-            torch.zeros(count, 2, dtype=torch.int32, device=self._device),
-            capacity,
-        )
-        self.capacity = capacity  # only now that the memory is there
+        cuda = self._device.type == "cuda"
+        pixels = torch.empty(count * capacity, dtype=torch.uint8, device=self._device)
+        sizes = torch.zeros(count, 2, dtype=torch.int32, device=self._device)
+        staging = [torch.empty(count * capacity, dtype=torch.uint8, pin_memory=True) for _ in range(2 * cuda)]
+        # Only now that the memory is there, of the device and of the host:
+        self.frames, self.capacity = ops.Frames(pixels, sizes, capacity), capacity
         self._sizes = np.zeros((count, 2), np.int32)
-        self._staging: list[Tensor] = []
-        self._copied: list[torch.cuda.Event] = []
-        if self._device.type == "cuda":
-            self._staging = [torch.empty(count * capacity, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-            self._copied = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        self._staging: list[Tensor] = staging
+        self._copied: list[torch.cuda.Event] = [torch.cuda.Event() for _ in staging]  # type: ignore[no-untyped-call]
 
     def put(self, frames: Sequence[Image]) -> tuple[NDArray[np.int32], bool]:
         """Bring the distinct frames to the device; return which is whose, and whether addresses changed.
@@ -579,16 +581,15 @@ def _table(rows: int, device: torch.device) -> ops.Targets:
     )
 
 
-def _captured(run: Callable[[], None], pool: Any) -> Callable[[], None]:
+def _captured(run: Callable[[], None], pool: Any, stream: torch.cuda.Stream) -> Callable[[], None]:
     """Return the replay of ``run`` as a CUDA graph. It runs a few times first, for nobody's row."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UPS):
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         run()
     replay: Callable[[], None] = graph.replay
     return replay
