@@ -231,9 +231,14 @@ def share(workers: int, number: int) -> list[int]:
     return cores[number * size : (number + 1) * size] if size else [cores[number % len(cores)]]
 
 
-def fair_share(workers: int) -> int:
-    """Return how many threads each worker may have."""
-    return max(1, len(share(workers, 0)) or (os.cpu_count() or 1) // workers)
+def fair_share(threads: int | None, workers: int | None, cluster: str | None) -> int | None:
+    """Return how many threads a worker has: ``threads`` if given, one on a cluster, its share of this machine's cores
+    among several; None, which is one a core, where there is no other worker."""
+    if threads or cluster:
+        return threads or 1
+    if workers in (None, 1):
+        return None
+    return len(share(workers, 0)) or max(1, (os.cpu_count() or 1) // workers)
 
 
 def _in_processes(

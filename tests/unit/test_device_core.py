@@ -181,9 +181,10 @@ def test_a_table_that_has_no_memory_to_grow_stays_as_it_was(lite, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+    with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "new_zeros", full)
-        core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))
+        with pytest.raises(torch.OutOfMemoryError):
+            core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))
     assert core._targets is table
     assert core._features is features
     several = type(first).join([first, core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))])

@@ -25,7 +25,7 @@ from siamtrack.runtimes.device_network import DeviceNetwork
 from siamtrack.tracking import mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Latency, Step
+from siamtrack.tracking.core import Latency, Step, first_search_sizes
 from siamtrack.tracking.longterm import search_sizes
 from siamtrack.tracking.shortterm import cosine_window
 from siamtrack.tracking.state import TrackResult
@@ -202,10 +202,7 @@ class DeviceCore:
         """
         config, count, device = self.config, len(boxes), self.network.device
         sizes = boxes[:, 2:].astype(float)
-        search_size = np.full(count, config.search_size or self.model.search_size)
-        if config.adaptive:
-            areas = np.array([frame.shape[0] * frame.shape[1] for frame in frames])
-            search_size[sizes.prod(1) / areas < config.adaptive.share] = config.adaptive.search_size
+        search_size = first_search_sizes(frames, sizes, self.model, config)
         shown = {id(frame): frame for frame in frames}
         fills = {key: np.array(cv2.mean(frame)[:3]).astype(np.uint8) for key, frame in shown.items()}
         owner = self._upload(frames)
