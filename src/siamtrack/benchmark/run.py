@@ -11,12 +11,13 @@ from typing import Any, cast
 from siamtrack.benchmark.contenders import Contender, Label, OpenCV, Ours
 from siamtrack.benchmark.measure import Row, time_in_turn, usable
 from siamtrack.benchmark.memory import Memory, peak_memory
-from siamtrack.benchmark.roof import cores, packed_gmac, peak_gmac, search_gmac
+from siamtrack.benchmark.roof import packed_gmac, peak_gmac, search_gmac
 from siamtrack.benchmark.scene import Scene, typical
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.errors import UserError
 from siamtrack.runtimes.load import GRAPHS, Runtime
 from siamtrack.version import __version__
+from siamtrack.workers import cores
 
 
 @dataclass(frozen=True)

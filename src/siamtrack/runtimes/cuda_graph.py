@@ -339,17 +339,18 @@ class DeviceCore:
 
     def _upload(self, frames: Sequence[Image]) -> NDArray[np.int32]:
         """Bring the frames to the device and return which of them is whose. Shape: [B]."""
+        before = self._frames.frames
         try:
-            owner, moved = self._frames.put(frames)
+            return self._frames.put(frames)
         except torch.OutOfMemoryError:
             distinct = len({id(frame) for frame in frames})
             raise TooMuchAtOnce(
                 f"{self.network.device} has too little free memory for {distinct} frames at once; track fewer videos "
                 f"together"
             ) from None
-        if moved:
-            self._forget_graphs()
-        return owner
+        finally:
+            if self._frames.frames is not before:
+                self._forget_graphs()
 
     def _rows(self, count: int) -> list[_Row]:
         """Return free rows of the table; if it has too few it grows, and all graphs are made anew."""
@@ -527,8 +528,8 @@ class _FrameBuffer:
         self._staging: list[Tensor] = staging
         self._copied: list[torch.cuda.Event] = [torch.cuda.Event() for _ in staging]  # type: ignore[no-untyped-call]
 
-    def put(self, frames: Sequence[Image]) -> tuple[NDArray[np.int32], bool]:
-        """Bring the distinct frames to the device; return which is whose, and whether addresses changed.
+    def put(self, frames: Sequence[Image]) -> NDArray[np.int32]:
+        """Bring the distinct frames to the device, to another place if they need more room; return which is whose.
 
         Shapes: frames B times [H, W, 3]; result [B].
         """
@@ -536,8 +537,7 @@ class _FrameBuffer:
         owner = np.array([numbers.setdefault(id(frame), len(numbers)) for frame in frames], np.int32)
         distinct = list({id(frame): frame for frame in frames}.values())
         largest = max(frame.nbytes for frame in distinct)
-        moved = largest > self.capacity or len(distinct) > len(self._sizes)
-        if moved:
+        if largest > self.capacity or len(distinct) > len(self._sizes):
             self._allocate(_bucket(max(len(distinct), len(self._sizes))), max(largest, self.capacity))
         sizes = self._sizes.copy()
         sizes[: len(distinct)] = [frame.shape[:2] for frame in distinct]
@@ -564,7 +564,7 @@ class _FrameBuffer:
                 there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()
-        return owner, moved
+        return owner
 
 
 def _table(rows: int, device: torch.device) -> ops.Targets:
