@@ -164,6 +164,13 @@ def test_targets_come_and_go(lite):
     assert used <= set(core._free)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_second_gpu_records_graphs_of_its_own(lite):
+    places = (device_network(lite[0], f"cuda:{number}", "fp32") for number in range(2))
+    first, second = (follow(DeviceCore(each, TrackingConfig()), [FRAMES[:3]], BOXES[:1]) for each in places)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
 def test_more_targets_than_the_table_has_rows(lite, monkeypatch):
     monkeypatch.setattr("siamtrack.runtimes.cuda_graph.LARGEST_BATCH", 2)
     _, core = cores(lite)
