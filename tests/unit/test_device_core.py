@@ -100,6 +100,7 @@ def test_masks_are_those_of_the_host():
         ours, theirs = device.result(found, 0), host.result(expected, 0)
         assert theirs.mask.any()
         assert (ours.mask != theirs.mask).mean() < 1e-4
+        assert ours.mask.flags.owndata  # whoever keeps it keeps nothing else
         np.testing.assert_allclose(ours.polygon, theirs.polygon, atol=1)
 
 

@@ -286,7 +286,7 @@ class DeviceCore:
         """Return the answer for one target, with its mask and the rectangle around it where there are masks."""
         result = TrackResult(found.boxes[index], float(found.scores[index]), bool(found.lost[index]))
         if found.masks and found.masks[index].size:
-            pixels = found.masks[index].astype(np.bool_, copy=False)
+            pixels = found.masks[index].copy()  # from page-locked memory, where all targets' are in one piece
             result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
         return result
 
