@@ -22,6 +22,7 @@ import argparse
 import json
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -42,43 +43,50 @@ from siamtrack.models.prediction import Prediction
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import torch_runtime
 from siamtrack.tracking.config import tracking_config
-from siamtrack.tracking.core import TrackerCore
+from siamtrack.tracking.core import TrackerCore, to_numpy
 
 MODELS = ["siamrpn_alexnet_dw", "siamrpnpp_mobilenetv2", "siammask_resnet50", "siamrpnpp_resnet50", "siamrpnpp_lite"]
 REFERENCES = ("eager", "pysot")
 
 
 class EagerNetwork:
-    """The network as PySOT runs it: what a target leaves behind are features, from which each frame makes kernels."""
+    """The network as PySOT runs it: what a target leaves behind are features, from which each frame makes kernels.
+
+    Args:
+        model: moved to the device.
+        device: "cpu" or "cuda".
+        gradients: record the graph for them in every frame, as PySOT's own scripts do.
+    """
 
     runtime = "eager"
 
-    def __init__(self, model: SiameseRPN, device: str) -> None:
-        self.model, self.device = model.to(device).eval(), device
+    def __init__(self, model: SiameseRPN, device: str, gradients: bool = False) -> None:
+        self.model, self.device = model.to(device).eval().requires_grad_(gradients), device
+        self._context = nullcontext if gradients else torch.no_grad
 
-    @torch.no_grad()
     def template(self, patches):
         """Return the template's features."""
-        levels, _ = self.model.features(self._images(patches))
+        with self._context():
+            levels, _ = self.model.features(self._images(patches))
         return tuple(center_cut(levels, self.model.config.template_cells) if self.model.neck else levels)
 
-    @torch.no_grad()
     def search(self, patches, features):
         """Return the response, with kernels and coarse masks computed and the latter dropped."""
         model = self.model
-        kernels = model.rpn.template(list(features))
-        if model.mask:
-            kernels = (*kernels, model.mask.correlation.template(features[-1]))
-        prediction = model.search(self._images(patches), kernels)
-        if model.mask:
-            model.mask.correlation.decode(prediction.context[0])
-        return Prediction(prediction.cls.cpu().numpy(), prediction.loc.cpu().numpy(), prediction.context)
+        with self._context():
+            kernels = model.rpn.template(list(features))
+            if model.mask:
+                kernels = (*kernels, model.mask.correlation.template(features[-1]))
+            prediction = model.search(self._images(patches), kernels)
+            if model.mask:
+                model.mask.correlation.decode(prediction.context[0])
+        return Prediction(to_numpy(prediction.cls), to_numpy(prediction.loc), prediction.context)
 
-    @torch.no_grad()
     def draw(self, context, cell):
         """Return the refined masks."""
         row, column = torch.from_numpy(cell).to(self.device).T
-        return self.model.mask.draw(context, torch.arange(len(cell), device=self.device), row, column).cpu().numpy()
+        with self._context():
+            return to_numpy(self.model.mask.draw(context, torch.arange(len(cell), device=self.device), row, column))
 
     def _images(self, patches):
         """Return float images, contiguous as PySOT hands them over."""

@@ -1,14 +1,14 @@
 """Measure the step on a GPU: its boxes against the CPU's, its latency, the network alone.
 
-python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,network,layers]
+python benchmarks/gpu_step.py OUT.json [--device cuda] [--parts parity,latency,network]
     [--presets siamrpn_alexnet_dw,...] [--sequences FOLDER] [--frames 200] [--pysot FOLDER]
 
 Networks but siamrpnpp_lite have random weights, whose batch norms have seen noise: enough to measure time. The
-reference is what PySOT's ``track()`` does in a frame, written anew: crop on the host, the template's kernels computed
-in every frame, unfolded float32 network with gradients, decoding, mask and polygon on the host. With --pysot FOLDER, a
+reference is what PySOT's ``track()`` does in a frame, written anew (eager.py), with gradients. With --pysot FOLDER, a
 checkout of PySOT, it is PySOT itself with the same weights (pysot_itself.py), where it has the model: "pysot" with
 gradients, as its own scripts run it, and "pysot_no_grad" without.
-Results are written after each part; times in milliseconds. Many targets: ``siamtrack benchmark``.
+Results are written after each row; times in milliseconds. Many targets, and where a step's time goes: ``siamtrack
+benchmark``.
 """
 
 import argparse
@@ -23,20 +23,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from eager import EagerNetwork
 from made_up_network import network
 from pysot_itself import EXPERIMENTS, Pysot
-from torch import nn
 
-from siamtrack.benchmark.marks import Marks
 from siamtrack.evaluate.datasets.folder import read_folder
 from siamtrack.evaluate.protocols.one_pass import score_boxes
 from siamtrack.files import write_text
 from siamtrack.models import zoo
-from siamtrack.models.neck import center_cut
-from siamtrack.models.prediction import Prediction
-from siamtrack.models.siamese import SiameseRPN
-from siamtrack.runtimes import device_network as rearranged
-from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes import torch_runtime
 from siamtrack.runtimes.cuda_graph import DeviceCore, _captured, _exact, device_network
 from siamtrack.tracking.config import TrackingConfig, tracking_config
@@ -63,39 +57,6 @@ def places(count: int) -> np.ndarray:
     return np.concatenate([corners, np.tile([60.0, 90.0], (count, 1))], 1)
 
 
-class Reference:
-    """The network as PySOT runs it: features of the template are kept, their kernels are computed in each frame."""
-
-    runtime = "reference"
-
-    def __init__(self, model: SiameseRPN, device: str) -> None:
-        self.model, self.device = model, torch.device(device)
-        model.requires_grad_(True).to(self.device)
-
-    def template(self, patches: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """Return the template's features."""
-        levels, _ = self.model.features(self._images(patches))
-        return tuple(center_cut(levels, self.model.config.template_cells) if self.model.neck else levels)
-
-    def search(self, patches: np.ndarray, features: tuple[torch.Tensor, ...]) -> Prediction:
-        """Return the response in host memory; the context of masks stays on the device."""
-        levels = list(features)
-        kernels = self.model.rpn.template(levels)
-        if self.model.mask:
-            kernels = (*kernels, self.model.mask.correlation.template(levels[-1]))
-        cls, loc, context = self.model.search(self._images(patches), kernels)
-        return Prediction(cls.detach().cpu().numpy(), loc.detach().cpu().numpy(), context)
-
-    def draw(self, context: tuple[torch.Tensor, ...], cell: np.ndarray) -> np.ndarray:
-        """Return the mask of the best cell."""
-        row, column = torch.from_numpy(cell).to(self.device).T
-        target = torch.arange(len(cell), device=self.device)
-        return self.model.mask.draw(context, target, row, column).detach().cpu().numpy()
-
-    def _images(self, patches: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(patches.transpose(0, 3, 1, 2).astype(np.float32)).to(self.device)
-
-
 class PysotCore:
     """PySOT's tracker with the functions that :func:`cycle` calls; its state is its own."""
 
@@ -120,13 +81,13 @@ def plain(config: TrackingConfig) -> TrackingConfig:
     return config.model_copy(update={"legacy": False, "distractors": None})
 
 
-def cycle(core: Any, state: Any, frames: list[np.ndarray], count: int, targets: int, polygon: bool) -> list[float]:
+def cycle(core: Any, state: Any, frames: list[np.ndarray], count: int, polygon: bool) -> list[float]:
     """Return the seconds of each of ``count`` steps, from frames in host memory to results on the host."""
     seconds = []
     for number in range(count):
         image = frames[number % len(frames)]
         began = time.perf_counter()
-        state, found = core.step([image] * targets, state)
+        state, found = core.step([image], state)
         if polygon:
             core.result(found, 0)
         seconds.append(time.perf_counter() - began)
@@ -188,7 +149,7 @@ def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 )
         else:
             ways["reference"] = lambda m=model, p=preset, c=legacy: TrackerCore(
-                Reference(m, arguments.device), p.model, c
+                EagerNetwork(m, arguments.device, gradients=True), p.model, c
             )
         references = list(ways)
         ways["eager"] = lambda m=model, p=preset, c=config: TrackerCore(
@@ -206,50 +167,36 @@ def latency(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             core = make()
             began = time.perf_counter()
             state = core.init(frames[:1], box)
-            cycle(core, state, frames, arguments.warmup, 1, False)
+            cycle(core, state, frames, arguments.warmup, False)
             row[f"{label}_start_s"] = time.perf_counter() - began
             state = core.init(frames[:1], box)
             with_polygon = preset.model.mask and label in references
-            row[label] = milliseconds(cycle(core, state, frames, arguments.frames, 1, with_polygon))
+            row[label] = milliseconds(cycle(core, state, frames, arguments.frames, with_polygon))
             if preset.model.mask and label not in references:
-                row[f"{label}_with_polygon"] = milliseconds(cycle(core, state, frames, arguments.frames, 1, True))
+                row[f"{label}_with_polygon"] = milliseconds(cycle(core, state, frames, arguments.frames, True))
         for label in references:
             row[f"times_faster_than_{label}"] = row[label]["median"] / row[last]["median"]
             if preset.model.mask:
                 row[f"times_faster_than_{label}_with_polygon"] = (
                     row[label]["median"] / row[f"{last}_with_polygon"]["median"]
                 )
-        row["parts"] = parts(core, arguments, 1)
         yield row
 
 
-def parts(core: DeviceCore, arguments: argparse.Namespace, targets: int) -> dict[str, float]:
-    """Return the milliseconds of the parts of a step for ``targets`` targets: the medians of 30."""
-    frames, spent = film(2), []
-    state = core.init(frames[:1] * targets, places(targets))
-    for number in range(arguments.warmup + 30):
-        marks = Marks(core.network.device)
-        state, _ = core.step([frames[number % 2]] * targets, state, marks)
-        spent.append(marks.seconds())
-    return {name: 1e3 * float(np.median([each[name] for each in spent[arguments.warmup :]])) for name in spent[0]}
-
-
-def timed(work: Callable[[], Any], arguments: argparse.Namespace, capture: bool = True, repeats: int = 30) -> float:
+def timed(work: Callable[[], Any], device: torch.device, repeats: int = 30) -> float:
     """Return the milliseconds of a piece of work, replayed as a graph where there is a GPU."""
-    with torch.inference_mode():
-        if arguments.device == "cpu":
-            began = time.perf_counter()
-            work()
-            return (time.perf_counter() - began) * 1e3
-        if capture:
-            work = _captured(work, torch.cuda.graph_pool_handle())
+    if device.type == "cpu":
+        began = time.perf_counter()
         work()
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        for _ in range(repeats):
-            work()
-        end.record()
-        end.synchronize()
+        return (time.perf_counter() - began) * 1e3
+    replay = _captured(work, torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
+    replay()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(repeats):
+        replay()
+    end.record()
+    end.synchronize()
     return begin.elapsed_time(end) / repeats
 
 
@@ -268,82 +215,11 @@ def alone(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                             for n in (preset.model.template_size, size))  # fmt: skip
                     features = net.template(z)
                     rows = torch.arange(count, device=net.device)
-                    spent = timed(partial(net.search, x, features, rows), arguments)
+                    spent = timed(partial(net.search, x, features, rows), net.device)
                 yield {"preset": name, "precision": precision, "targets": count, "ms": spent, "each_ms": spent / count}
 
 
-def layers(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the time of each kind of convolution of the networks in the ways that it can be computed."""
-    for name in arguments.presets:
-        model, preset = network(name, arguments.device, film()[0], places(1)[0])
-        net = device_network(model, arguments.device, "fp32" if arguments.device == "cpu" else "fp16")
-        size = tracking_config(preset).search_size or preset.model.search_size
-        for count in (1, 64) if arguments.device != "cpu" else (1,):
-            seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-            call = rearranged._Convolution.__call__
-
-            def note(self: Any, x: Any, residual: Any = None, seen: Any = seen, call: Any = call) -> Any:
-                key = (tuple(x.shape[1:]), tuple(self.weight.shape), self.kernel, self.stride, self.dilation,
-                       self.activation, residual is not None)  # fmt: skip
-                times = seen.get(key, (0,))[0]
-                seen[key] = (times + 1, self, x, residual)
-                return call(self, x, residual)
-
-            rearranged._Convolution.__call__ = note
-            try:
-                with torch.inference_mode(), _exact(True):
-                    z, x = (torch.rand(count, n, n, 8, device=net.device).mul(255).to(net.dtype).permute(0, 3, 1, 2)
-                            for n in (preset.model.template_size, size))  # fmt: skip
-                    features = net.template(z)
-                    seen.clear()
-                    net.search(x, features, torch.arange(count, device=net.device))
-            finally:
-                rearranged._Convolution.__call__ = call
-            for key, (times, layer, x, residual) in seen.items():
-                row: dict[str, Any] = {"preset": name, "targets": count, "layer": str(key), "times": times}
-                with torch.inference_mode(), _exact(True):
-                    for label, work in ways_of(layer, x, residual).items():
-                        try:
-                            row[label] = timed(work, arguments, repeats=10)
-                        except RuntimeError as error:
-                            row[label] = str(error).splitlines()[0]
-                yield row
-
-
-def ways_of(layer: Any, x: torch.Tensor, residual: torch.Tensor | None) -> dict[str, Callable[[], Any]]:
-    """Return the ways to compute a convolution with bias, sum and activation."""
-    ways: dict[str, Callable[[], Any]] = {"ours": partial(layer, x, residual)}
-    if layer.depthwise:
-        return ways
-    weight = layer.weight[0, :, :, None, None] if layer.single else layer.weight
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    steps = (layer.stride, layer.padding, layer.dilation, 1)
-
-    def unfused() -> torch.Tensor:
-        y = nn.functional.conv2d(x, weight, layer.bias, *steps)
-        y = y if residual is None else y.add_(residual)
-        return ops._activated(y, layer.activation)
-
-    ways["unfused"] = unfused
-    ways["bare"] = partial(nn.functional.conv2d, x, weight, None, *steps)
-    if ops.uses_kernels(x) and layer.activation:
-        ways["cudnn"] = partial(
-            ops.convolution, x, weight, layer.bias, *steps, residual=residual, activation=layer.activation
-        )
-    if ops.uses_kernels(x) and layer.single:
-        from siamtrack.runtimes import kernels
-
-        y = ops._like(x, layer.weight.shape[1], *x.shape[2:])
-        rest = None if residual is None else ops._rows(residual)
-        ways["triton"] = partial(
-            kernels.pointwise, ops._rows(x), layer.weight, layer.bias, ops._rows(y), rest, 1, layer.activation
-        )
-        if residual is None:
-            ways["blas"] = partial(torch.addmm, layer.bias, ops._rows(x), layer.weight[0].T)
-    return ways
-
-
-PARTS = {"parity": parity, "latency": latency, "network": alone, "layers": layers}
+PARTS = {"parity": parity, "latency": latency, "network": alone}
 
 
 def main() -> None:
@@ -358,11 +234,8 @@ def main() -> None:
     parser.add_argument("--clip", type=int, default=100, help="frames of each sequence")
     parser.add_argument("--frames", type=int, default=200, help="steps that are timed")
     parser.add_argument("--pysot", type=Path, metavar="FOLDER", help="checkout of PySOT, for latency")
-    parser.add_argument("--plain", action="store_true", help="do without Triton's kernels")
     parser.add_argument("--warmup", type=int, default=15)
     arguments = parser.parse_args()
-    if arguments.plain:
-        ops.uses_kernels = lambda tensor: False
     results: dict[str, Any] = {"torch": torch.__version__, "opencv": cv2.__version__, "device": arguments.device}
     if arguments.device != "cpu":
         results["device"] = torch.cuda.get_device_name(arguments.device)

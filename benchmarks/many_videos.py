@@ -10,14 +10,12 @@ Targets: ``MultiTracker.update`` on frames in memory, and the part of its time t
 
 Videos: all that ``siamtrack track-many`` does in one process with made-up videos of half to one and a half times
 ``--frames``, so many in step; frames a second, the ratio to the first number of ``--batches``, and the mean number of
-videos in a step. A batch of them runs before, for graphs and
-compiled kernels.
+videos in a step. A batch of them runs before, for graphs and compiled kernels.
 """
 
 import argparse
 import tempfile
 import time
-from copy import copy
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy as np
 from siamtrack.benchmark.scene import Scene, make_scene
 from siamtrack.multi import MultiTracker, Target
 from siamtrack.track_many import Job, Settings, Video
+from siamtrack.tracker import Tracker
 from siamtrack.tracking.core import Core
 from siamtrack.video.writer import VideoWriter
 
@@ -73,19 +72,18 @@ def measure_targets(many: MultiTracker, core: Timed, scene: Scene, count: int, u
     return f"{count} targets: {median(whole) * 1e3:.2f} ms, beside the step {median(beside) * 1e3:.3f} ms ({share:.1%})"
 
 
-def measure_groups(many: MultiTracker, scene: Scene, groups: list[int], updates: int) -> list[str]:
+def measure_groups(tracker: Tracker, scene: Scene, groups: list[int], updates: int) -> list[str]:
     """Return a line about each size of group."""
-    boxes, sizes = scene.boxes(16), dict.fromkeys(groups)
-    trackers = {size: copy(many) for size in sizes}
-    times: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
-    for size, tracker in trackers.items():
-        tracker.batch, tracker._groups, tracker._streams, tracker._shapes, tracker._lost = size, [], {}, {}, {}
-        tracker.add_all(scene.frames[0], boxes)
-        tracker.update(scene.frames[1])
+    boxes = scene.boxes(16)
+    trackers = {size: MultiTracker(tracker, batch=size) for size in groups}
+    times: dict[int, list[tuple[float, float]]] = {size: [] for size in trackers}
+    for many in trackers.values():
+        many.add_all(scene.frames[0], boxes)
+        many.update(scene.frames[1])
     for frame in islice(scene.forth_and_back(), updates):
-        for size, tracker in trackers.items():
+        for size, many in trackers.items():
             began = time.perf_counter(), time.process_time()
-            tracker.update(frame)
+            many.update(frame)
             times[size].append((time.perf_counter() - began[0], time.process_time() - began[1]))
     base = np.array(times[groups[0]])
     lines = []
@@ -116,18 +114,14 @@ def main() -> None:
     parser.add_argument("--size", default="1280x720")
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
-    many = MultiTracker(
-        given.model,
-        device=given.device,
-        runtime=given.runtime,
-        threads=given.threads,
-        latency="pipelined" if given.pipelined else "immediate",
-    )
-    core = many._core = Timed(many._core)
+    latency = "pipelined" if given.pipelined else "immediate"
+    tracker = Tracker(given.model, device=given.device, runtime=given.runtime, threads=given.threads, latency=latency)
+    many = MultiTracker(tracker)
+    core = many._core = Timed(tracker.core)
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder), 30, (width, height))
         print(f"{given.model}, {many.runtime}, {given.device}, {given.size}")
-        for line in measure_groups(many, scene, list(map(int, given.groups.split(","))), given.updates):
+        for line in measure_groups(tracker, scene, list(map(int, given.groups.split(","))), given.updates):
             print(line, flush=True)
         for count in map(int, given.targets.split(",")):
             print(measure_targets(many, core, scene, count, given.updates), flush=True)

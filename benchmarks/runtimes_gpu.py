@@ -1,13 +1,13 @@
-"""The runtimes of a GPU against each other: what auto takes, whether boxes are the CPU's, how long a frame takes.
+"""The runtimes of a GPU against the CPU: what auto takes, whether boxes are the same, how long loading takes.
 
 python benchmarks/runtimes_gpu.py siamrpnpp_lite siamrpnpp_resnet50 [--device cuda] [--runtime NAME ...] [--frames 60]
-                                  [--rounds 5] [--json FILE]
+                                  [--json FILE]
 
 A row is a model and a runtime, ``pipelined`` the graph with answers a frame late. Loading has the first frames in it,
 and with them compilation. Boxes are compared with those of torch on the CPU over a made-up video of 1280x720, random
-weights where none are in the package; ``moved_px`` tells how far the object went there. Updates of one target are timed
-in turn: the fastest round of each, and how many times faster than torch. What a runtime cannot do here is said in its
-row. With ``--device cpu --runtime torch torch-compile`` it runs without a GPU.
+weights where none are in the package; ``moved_px`` tells how far the object went there. What a runtime cannot do here
+is said in its row. With ``--device cpu --runtime torch torch-compile`` it runs without a GPU. How fast they are:
+``siamtrack benchmark``.
 """
 
 import argparse
@@ -27,13 +27,12 @@ RUNTIMES = ["torch", "auto", "torch-compile", *GRAPHS, "pipelined", "onnx"]
 
 
 def main() -> None:
-    """Compare, time and print."""
+    """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--runtime", nargs="+", default=RUNTIMES, choices=RUNTIMES)
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows = []
@@ -46,8 +45,6 @@ def main() -> None:
             file = place / f"{model}.safetensors" if made_up else model
             expected = np.array([result.box for result in reference.track(scene.frames, box)])
             moved = float(np.abs(expected - expected[0]).max())
-            trackers: dict[str, Tracker] = {}
-            own: dict[str, dict[str, object]] = {}
             for name in given.runtime:
                 row: dict[str, object] = {"model": model, "asked": name, "random_weights": made_up, "moved_px": moved}
                 rows.append(row)
@@ -66,31 +63,11 @@ def main() -> None:
                 row["runtime"], row["loading_s"] = tracker.runtime, time.perf_counter() - began
                 found = np.array([result.box for result in tracker.track(scene.frames, box)])
                 row["largest_px"] = float(np.abs(found - expected).max())
-                trackers[name], own[name] = tracker, row
-            fastest = dict.fromkeys(trackers, np.inf)
-            for _ in range(given.rounds):
-                for name, tracker in trackers.items():
-                    fastest[name] = min(fastest[name], timed(tracker, scene.frames, box))
-            for name, row in own.items():
-                row["update_ms"] = 1000 * fastest[name]
-                row["faster_than_torch"] = fastest["torch"] / fastest[name] if "torch" in fastest else None
             for row in rows[-len(given.runtime) :]:
                 print(" ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
                                for key, value in row.items()), flush=True)  # fmt: skip
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def timed(tracker: Tracker, frames: list[np.ndarray], box: np.ndarray) -> float:
-    """Return the seconds of an update, mean over the frames, with the last answer waited for."""
-    tracker.init(frames[0], box)
-    tracker.update(frames[1])
-    began = time.perf_counter()
-    for frame in frames[2:]:
-        tracker.update(frame)
-    if tracker.latency == "pipelined":
-        tracker.last()
-    return (time.perf_counter() - began) / len(frames[2:])
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ class MultiTracker:
 
         Raises:
             UserError: a frame cannot be used, is missing or has another size than before, or there is not even memory
-                for one target. No target has then moved.
+                for one target. No target has then moved, but in a GPU's graph those of batches that were done before.
         """
         frames: Mapping[Hashable, Image] = frame if isinstance(frame, Mapping) else {None: frame}
         for stream, image in frames.items():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -22,10 +21,11 @@ from siamtrack.version import __version__
 from siamtrack.video.ahead import ReadAhead
 from siamtrack.video.frame import VideoFrame
 from siamtrack.video.source import VideoSource, stem_of
-from siamtrack.workers import outcomes, portions
+from siamtrack.workers import cores, outcomes, portions
 
 LEDGER = "track-many.jsonl"
 """File in the folder for results that tells which are finished, and what they were made of."""
+_DECODERS = 16  # threads that decode a film at most; each holds a frame
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Job:
         rows = [_rows(video, tracker) for video in self.videos]
         going: dict[int, list[str]] = {}  # the tables' lines
         counts = [0] * len(self.videos)
-        with closing(ReadAhead(_opening(self.videos, max(1, (os.cpu_count() or 1) // self.together)), 1)) as opened:
+        threads = max(1, min(_DECODERS, cores() // self.together))
+        with closing(ReadAhead(_opening(self.videos, threads), 1)) as opened:
             streams = enumerate((_frames(opened.take()), numbered(video.targets)) for video in self.videos)
             for place, frame, results in tracker.in_step(streams, self.together):
                 assert isinstance(place, int)

@@ -222,18 +222,28 @@ class _Told:
         self._count, self._last = 0, time.monotonic()
 
 
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share(workers: int, number: int) -> list[int]:
     """Return the cores of a worker, as many for each as there are; empty where processes cannot be pinned."""
     if not hasattr(os, "sched_setaffinity"):
         return []
-    cores = sorted(os.sched_getaffinity(0))
-    size = len(cores) // workers
-    return cores[number * size : (number + 1) * size] if size else [cores[number % len(cores)]]
+    known = sorted(os.sched_getaffinity(0))
+    size = len(known) // workers
+    return known[number * size : (number + 1) * size] if size else [known[number % len(known)]]
 
 
-def fair_share(workers: int) -> int:
-    """Return how many threads each worker may have."""
-    return max(1, len(share(workers, 0)) or (os.cpu_count() or 1) // workers)
+def fair_share(threads: int | None, workers: int | None, cluster: str | None) -> int | None:
+    """Return how many threads a worker has: ``threads`` if given, one on a cluster, its share of this machine's cores
+    among several; None, which is one a core, where there is no other worker."""
+    if threads or cluster:
+        return threads or 1
+    if workers in (None, 1):
+        return None
+    return max(1, cores() // workers)
 
 
 def _in_processes(

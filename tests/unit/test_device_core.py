@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from tests.conftest import wandering_square
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from siamtrack.errors import UserError
 from siamtrack.models import zoo
@@ -17,7 +18,7 @@ from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
 from siamtrack.runtimes.load import load_core
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig
+from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import crop
 from siamtrack.video.frame import VideoFrame
@@ -100,7 +101,21 @@ def test_masks_are_those_of_the_host():
         ours, theirs = device.result(found, 0), host.result(expected, 0)
         assert theirs.mask.any()
         assert (ours.mask != theirs.mask).mean() < 1e-4
+        assert ours.mask.flags.owndata  # whoever keeps it keeps nothing else
         np.testing.assert_allclose(ours.polygon, theirs.polygon, atol=1)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="a graph that waited could not be captured")
+@pytest.mark.parametrize("name", ["siamrpnpp_lite", "siammask_lite"])
+def test_a_step_waits_for_nothing(name):
+    """Tensors without values: whatever the host wants to read of them is an error. So without Triton's kernels."""
+    model, preset = torch_runtime.load(zoo.weights(name, ".safetensors"))
+    core = DeviceCore(device_network(model, "cpu", "fp32"), tracking_config(preset))
+    core.init(FRAMES[:1], BOXES[:1])
+    batch = core._graphs[1, preset.model.search_size, False]
+    with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
+        for _, run in batch.parts:
+            run()
 
 
 @pytest.mark.parametrize(("center", "side"), [((57.3, 41.8), 33.7), ((2.0, 100.0), 180.0), ((-90.0, 40.0), 31.25)])
@@ -200,12 +215,39 @@ def test_targets_come_and_go(lite):
     assert used <= set(core._free)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_second_gpu_records_graphs_of_its_own(lite):
+    places = (device_network(lite[0], f"cuda:{number}", "fp32") for number in range(2))
+    first, second = (follow(DeviceCore(each, TrackingConfig()), [FRAMES[:3]], BOXES[:1]) for each in places)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+
+
 def test_more_targets_than_the_table_has_rows(lite, monkeypatch):
     monkeypatch.setattr("siamtrack.runtimes.cuda_graph.LARGEST_BATCH", 2)
     _, core = cores(lite)
     alone = follow(core, [FRAMES[:2]], BOXES[:1])
     many = follow(core, [FRAMES[:2]] * 5, np.repeat(BOXES[:1], 5, 0))
     np.testing.assert_allclose(many[0], np.repeat(alone[0], 5, 0), atol=1e-3)
+
+
+def test_a_table_that_has_no_memory_to_grow_stays_as_it_was(lite, monkeypatch):
+    monkeypatch.setattr("siamtrack.runtimes.cuda_graph.LARGEST_BATCH", 2)
+    _, core = cores(lite)
+    first = core.init(FRAMES[:1], BOXES[:1])
+    table, features = core._targets, core._features
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "new_zeros", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))
+    assert core._targets is table
+    assert core._features is features
+    several = type(first).join([first, core.init(FRAMES[:1] * 5, np.repeat(BOXES[:1], 5, 0))])
+    _, found = core.step(FRAMES[1:2] * 6, several)
+    np.testing.assert_allclose(found.boxes, found.boxes[:1].repeat(6, 0), atol=1e-3)
 
 
 def test_pipelined_answers_are_those_of_the_frame_before(lite):

@@ -296,6 +296,23 @@ def test_a_video_that_was_recorded_anew_is_followed_anew(tmp_path):
     assert digests[0] == digests[1] != digests[2] == digests[3]
 
 
+@pytest.mark.parametrize(("cores", "together", "threads"), [(64, 1, 16), (64, 16, 4), (2, 16, 1)])
+def test_films_that_go_in_step_share_the_cores(manifest, tmp_path, monkeypatch, cores, together, threads):
+    given = []
+
+    class Source(VideoSource):
+        def __init__(self, *_, threads):
+            given.append(threads)
+            raise UserError("enough is known")
+
+    monkeypatch.setattr(track_many, "VideoSource", Source)
+    monkeypatch.setattr(track_many, "cores", lambda: cores)
+    videos = track_many.read_manifest(manifest, tmp_path)[:2]
+    outcomes = dict(track_many.Job(track_many.Settings(threads=1), videos, together).perform({}, lambda: None))
+    assert [outcome.problem for outcome in outcomes.values()] == ["enough is known"] * 2
+    assert given == [threads] * 2
+
+
 def test_a_worker_that_dies_costs_its_videos_only(manifest, tmp_path):
     (video, *_) = track_many.read_manifest(manifest, tmp_path)
     job = track_many.Job(track_many.Settings(), (video, video))

@@ -115,3 +115,22 @@ def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda pid: {0, 1, 4, 5, 6})
     assert [workers.share(2, number) for number in (0, 1)] == [[0, 1], [4, 5]]
     assert [workers.share(7, number) for number in (0, 5, 6)] == [[0], [0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((None, None, None), None),
+        ((None, 1, None), None),
+        ((3, 1, None), 3),
+        ((None, 4, None), 2),
+        ((3, 4, None), 3),
+        ((None, 16, None), 1),
+        ((None, 4, "auto"), 1),
+        ((3, None, "auto"), 3),
+    ],
+)
+def test_threads_of_a_worker(monkeypatch, given, expected):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(workers.os, "sched_setaffinity", None, raising=False)
+    assert workers.fair_share(*given) == expected

@@ -10,6 +10,7 @@ import numpy as np
 
 from siamtrack.benchmark.contenders import Contender, Label, Parts, spread
 from siamtrack.benchmark.scene import Scene
+from siamtrack.runtimes.load import out_of_memory
 
 
 @dataclass
@@ -59,7 +60,6 @@ def time_in_turn(
     scene: Scene,
     rounds: int,
     updates: int,
-    out_of_memory: tuple[type[Exception], ...] = (),
     on_turn: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Row]:
@@ -73,7 +73,6 @@ def time_in_turn(
         scene: what they follow.
         rounds: how many times each has its turn.
         updates: frames in a turn.
-        out_of_memory: what a device raises that has no memory left.
         on_turn: called after each turn, the warm-up included.
         clock: gives seconds.
     """
@@ -83,7 +82,9 @@ def time_in_turn(
             if row.problem is None:
                 try:
                     _turn(contender, row, scene, updates if number else 2, clock, warm_up=number == 0)
-                except out_of_memory:
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
                     row.problem = f"{row.label.targets} targets need more memory than {row.label.device} has"
                     row.totals.clear()
             on_turn()

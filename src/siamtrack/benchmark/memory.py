@@ -6,7 +6,6 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from siamtrack.benchmark.scene import Scene
 from siamtrack.benchmark.weights import open_tracker
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import Runtime, out_of_memory
 
 _UPDATES = 3
 
@@ -66,19 +65,12 @@ def _follow(
             for _ in range(_UPDATES):
                 state, found = tracker.core.step(frames, state)
                 tracker.core.result(found, 0)
-        except out_of_memory(device):
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             break
         needed[count] = Memory(_resident(), _on_gpu(device))
     return needed
-
-
-def out_of_memory(device: str) -> tuple[type[Exception], ...]:
-    """Return what a device raises that has no memory left."""
-    if device == "cpu" or not find_spec("torch"):
-        return ()
-    import torch
-
-    return (torch.cuda.OutOfMemoryError,)
 
 
 def _resident() -> float:

@@ -1,6 +1,5 @@
 """The roof: how fast a device multiplies at best, and how many products a network needs."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from siamtrack.benchmark import probe
 from siamtrack.config import read_yaml
 from siamtrack.models import zoo
 from siamtrack.tracking.config import tracking_config
+from siamtrack.workers import cores
 
 _SECONDS = 0.2  # that each kind of work is repeated
 
@@ -101,11 +101,6 @@ def peak_gmac(device: str, precision: str = "fp32", threads: int | None = None) 
     return peak
 
 
-def cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _by_onnx(precision: str, threads: int) -> Callable[[Work], Callable[[], object]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -171,8 +166,10 @@ def _torch_threads(count: int) -> Iterator[None]:
 
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _input(work: Work, precision: str) -> Any:

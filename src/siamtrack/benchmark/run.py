@@ -10,13 +10,14 @@ from typing import Any, cast
 
 from siamtrack.benchmark.contenders import Contender, Label, OpenCV, Ours
 from siamtrack.benchmark.measure import Row, time_in_turn, usable
-from siamtrack.benchmark.memory import Memory, out_of_memory, peak_memory
-from siamtrack.benchmark.roof import cores, packed_gmac, peak_gmac, search_gmac
+from siamtrack.benchmark.memory import Memory, peak_memory
+from siamtrack.benchmark.roof import packed_gmac, peak_gmac, search_gmac
 from siamtrack.benchmark.scene import Scene, typical
 from siamtrack.benchmark.weights import open_tracker
 from siamtrack.errors import UserError
-from siamtrack.runtimes.load import Runtime
+from siamtrack.runtimes.load import GRAPHS, Runtime
 from siamtrack.version import __version__
+from siamtrack.workers import cores
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
                 continue
             asked[name, tracker.runtime] = (name, runtime)
             report.made_up += [name] if made_up else []
-            late = plan.pipelined and hasattr(tracker.core, "latency")
+            late = plan.pipelined and tracker.runtime in GRAPHS
             ours = [
                 Ours(tracker, name, plan.device, count, _wait(plan.device), pipelined=pipelined)
                 for pipelined in ((False, True) if late else (False,))
@@ -153,8 +154,7 @@ def run(plan: Plan, scene: Scene, folder: Path, on_turn: Callable[[int], None] =
     precisions = {contender.label.precision for contender in contenders if isinstance(contender, Ours)}
     report.peak = {each: peak_gmac(plan.device, each, plan.threads) for each in sorted(precisions)}
     turns = (plan.rounds + 1) * len(contenders)
-    failures = out_of_memory(plan.device)
-    report.rows = time_in_turn(contenders, scene, plan.rounds, plan.updates, failures, lambda: on_turn(turns))
+    report.rows = time_in_turn(contenders, scene, plan.rounds, plan.updates, lambda: on_turn(turns))
     if not usable(report.rows):
         raise UserError(f"nothing could be timed: {report.rows[0].problem}; give fewer targets")
     report.decode = [scene.decode() for _ in range(plan.rounds)]

@@ -95,7 +95,7 @@ def evaluate(
     if batch is None:
         batch = 1 if device == "cpu" else _GPU_BATCH
     tracking = options.tracking_values(settings)
-    each = threads if workers in (None, 1) and not cluster else threads or (1 if cluster else fair_share(workers or 1))
+    each = fair_share(threads, workers, cluster)
     recipes: dict[Path, work.TrackerRecipe] = {}
     facts: dict[Path, tuple[str, dict[str, Any]]] = {}
     for model in dict.fromkeys(trackers or [DEFAULT]):

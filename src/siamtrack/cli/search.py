@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,6 +26,7 @@ from siamtrack.search.workers import run_on_cluster, run_workers
 from siamtrack.tracker import Tracker
 from siamtrack.tracking.config import tracking_config
 from siamtrack.version import __version__
+from siamtrack.workers import cores
 
 if TYPE_CHECKING:
     from siamtrack.search.outcome import Outcome
@@ -101,7 +101,7 @@ def search(
     if chosen not in PROTOCOLS:
         raise UserError(f"unknown protocol {chosen!r}{nearest(chosen, PROTOCOLS)}; known are {', '.join(PROTOCOLS)}")
     loaded, weights = _preset(preset, model, settings or [])
-    share = threads or max((cpu_count() or 1) // (1 if cluster else workers), 1)
+    share = threads or max(cores() // (1 if cluster else workers), 1)
     tracker = Tracker(weights, device=device, runtime=runtime, threads=share)
     if tracker.preset.model != loaded.model:
         raise UserError(f"{weights} is another network than {preset} describes; give weights that fit")

@@ -57,8 +57,7 @@ def track_many(
     if suffix not in _FORMATS:
         raise UserError(f"--format {suffix}: expected one of {', '.join(_FORMATS)}")
     videos = read_manifest(manifest, out, f".{suffix}")
-    many = bool(cluster) or workers not in (None, 1)
-    each = threads or (fair_share(workers or 1) if many and not cluster else 1 if cluster else None)
+    each = fair_share(threads, workers, cluster)
     place = str(Path(model).absolute()) if Path(model).is_file() else model  # workers may live in another folder
     latency: Latency = "pipelined" if pipelined else "immediate"
     chosen = Settings(place, device, each, options.tracking_values(settings), drop_after, runtime, latency)

@@ -25,7 +25,7 @@ from siamtrack.runtimes.device_network import DeviceNetwork
 from siamtrack.tracking import mask
 from siamtrack.tracking.anchors import anchor_grid
 from siamtrack.tracking.config import TrackingConfig
-from siamtrack.tracking.core import Latency, Step
+from siamtrack.tracking.core import Latency, Step, first_search_sizes
 from siamtrack.tracking.longterm import search_sizes
 from siamtrack.tracking.shortterm import cosine_window
 from siamtrack.tracking.state import TrackResult
@@ -177,6 +177,10 @@ class DeviceCore:
         self._rules: dict[int, ops.Rules] = {}
         self._graphs: dict[tuple[int, int, bool], _Batch] = {}
         self._pool: Any = None
+        # One stream for all graphs, for they share the pool's memory; torch's own choice would be a stream of the GPU
+        # that made the process's first graph.
+        cuda = network.device.type == "cuda"
+        self._stream = torch.cuda.Stream(network.device) if cuda else None  # type: ignore[no-untyped-call]
 
     @property
     def runtime(self) -> str:
@@ -198,10 +202,7 @@ class DeviceCore:
         """
         config, count, device = self.config, len(boxes), self.network.device
         sizes = boxes[:, 2:].astype(float)
-        search_size = np.full(count, config.search_size or self.model.search_size)
-        if config.adaptive:
-            areas = np.array([frame.shape[0] * frame.shape[1] for frame in frames])
-            search_size[sizes.prod(1) / areas < config.adaptive.share] = config.adaptive.search_size
+        search_size = first_search_sizes(frames, sizes, self.model, config)
         shown = {id(frame): frame for frame in frames}
         fills = {key: np.array(cv2.mean(frame)[:3]).astype(np.uint8) for key, frame in shown.items()}
         owner = self._upload(frames)
@@ -285,7 +286,7 @@ class DeviceCore:
         """Return the answer for one target, with its mask and the rectangle around it where there are masks."""
         result = TrackResult(found.boxes[index], float(found.scores[index]), bool(found.lost[index]))
         if found.masks and found.masks[index].size:
-            pixels = found.masks[index].astype(np.bool_, copy=False)
+            pixels = found.masks[index].copy()  # from page-locked memory, where all targets' are in one piece
             result = replace(result, mask=pixels, polygon=mask.rotated_rectangle(pixels, result.box))
         return result
 
@@ -338,17 +339,18 @@ class DeviceCore:
 
     def _upload(self, frames: Sequence[Image]) -> NDArray[np.int32]:
         """Bring the frames to the device and return which of them is whose. Shape: [B]."""
+        before = self._frames.frames
         try:
-            owner, moved = self._frames.put(frames)
+            return self._frames.put(frames)
         except torch.OutOfMemoryError:
             distinct = len({id(frame) for frame in frames})
             raise TooMuchAtOnce(
                 f"{self.network.device} has too little free memory for {distinct} frames at once; track fewer videos "
                 f"together"
             ) from None
-        if moved:
-            self._forget_graphs()
-        return owner
+        finally:
+            if self._frames.frames is not before:
+                self._forget_graphs()
 
     def _rows(self, count: int) -> list[_Row]:
         """Return free rows of the table; if it has too few it grows, and all graphs are made anew."""
@@ -356,8 +358,9 @@ class DeviceCore:
             capacity = len(self._targets.lost)
             added = max(capacity, count)
             more = _table(added, self.network.device)
-            self._targets = ops.Targets(*(torch.cat(pair) for pair in zip(self._targets, more, strict=True)))
-            self._features = tuple(torch.cat([each, each.new_zeros(added, *each.shape[1:])]) for each in self._features)
+            targets = ops.Targets(*(torch.cat(pair) for pair in zip(self._targets, more, strict=True)))
+            features = tuple(torch.cat([each, each.new_zeros(added, *each.shape[1:])]) for each in self._features)
+            self._targets, self._features = targets, features  # both or, where memory does not suffice, neither
             self._free[:0] = range(capacity + added - 1, capacity - 1, -1)
             self._forget_graphs()
         return [_Row(self._free.pop(), self._free) for _ in range(count)]
@@ -382,7 +385,7 @@ class DeviceCore:
             )
             if size not in self._rules:
                 self._rules[size] = self._rules_for(size)
-            if device.type == "cuda" and not self._graphs:  # the last graph of a pool takes it away
+            if self._stream is not None and not self._graphs:  # the last graph of a pool takes it away
                 self._pool = torch.cuda.graph_pool_handle()
             stages = self._stages(batch, self._rules[size])
             batch.parts = self._prepared(stages if parted else [("step", _chain(stages))])
@@ -432,8 +435,8 @@ class DeviceCore:
                 with _exact(fastest=True):
                     given[:] = stage(*taken)
 
-            if self._pool is not None:
-                ready = _captured(run, self._pool)
+            if self._stream is not None:
+                ready = _captured(run, self._pool, self._stream)
                 ready()  # so that the next stage warms up with numbers
             else:
                 ready = run
@@ -515,21 +518,18 @@ class _FrameBuffer:
         self._allocate(0, 0)
 
     def _allocate(self, count: int, capacity: int) -> None:
-        self.frames = ops.Frames(
-            torch.empty(count * capacity, dtype=torch.uint8, device=self._device),
-            torch.zeros(count, 2, dtype=torch.int32, device=self._device),
-            capacity,
-        )
-        self.capacity = capacity  # only now that the memory is there
+        cuda = self._device.type == "cuda"
+        pixels = torch.empty(count * capacity, dtype=torch.uint8, device=self._device)
+        sizes = torch.zeros(count, 2, dtype=torch.int32, device=self._device)
+        staging = [torch.empty(count * capacity, dtype=torch.uint8, pin_memory=True) for _ in range(2 * cuda)]
+        # Only now that the memory is there, of the device and of the host:
+        self.frames, self.capacity = ops.Frames(pixels, sizes, capacity), capacity
         self._sizes = np.zeros((count, 2), np.int32)
-        self._staging: list[Tensor] = []
-        self._copied: list[torch.cuda.Event] = []
-        if self._device.type == "cuda":
-            self._staging = [torch.empty(count * capacity, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-            self._copied = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        self._staging: list[Tensor] = staging
+        self._copied: list[torch.cuda.Event] = [torch.cuda.Event() for _ in staging]  # type: ignore[no-untyped-call]
 
-    def put(self, frames: Sequence[Image]) -> tuple[NDArray[np.int32], bool]:
-        """Bring the distinct frames to the device; return which is whose, and whether addresses changed.
+    def put(self, frames: Sequence[Image]) -> NDArray[np.int32]:
+        """Bring the distinct frames to the device, to another place if they need more room; return which is whose.
 
         Shapes: frames B times [H, W, 3]; result [B].
         """
@@ -537,8 +537,7 @@ class _FrameBuffer:
         owner = np.array([numbers.setdefault(id(frame), len(numbers)) for frame in frames], np.int32)
         distinct = list({id(frame): frame for frame in frames}.values())
         largest = max(frame.nbytes for frame in distinct)
-        moved = largest > self.capacity or len(distinct) > len(self._sizes)
-        if moved:
+        if largest > self.capacity or len(distinct) > len(self._sizes):
             self._allocate(_bucket(max(len(distinct), len(self._sizes))), max(largest, self.capacity))
         sizes = self._sizes.copy()
         sizes[: len(distinct)] = [frame.shape[:2] for frame in distinct]
@@ -565,7 +564,7 @@ class _FrameBuffer:
                 there[piece].copy_(pinned[piece], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()
-        return owner, moved
+        return owner
 
 
 def _table(rows: int, device: torch.device) -> ops.Targets:
@@ -579,16 +578,15 @@ def _table(rows: int, device: torch.device) -> ops.Targets:
     )
 
 
-def _captured(run: Callable[[], None], pool: Any) -> Callable[[], None]:
+def _captured(run: Callable[[], None], pool: Any, stream: torch.cuda.Stream) -> Callable[[], None]:
     """Return the replay of ``run`` as a CUDA graph. It runs a few times first, for nobody's row."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UPS):
             run()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
         run()
     replay: Callable[[], None] = graph.replay
     return replay

@@ -35,7 +35,8 @@ class DeviceNetwork:
 
     def __init__(self, model: SiameseRPN, device: torch.device, dtype: torch.dtype) -> None:
         folded = fold_batch_norm(model).to(device)
-        self.config, self.device, self.dtype = model.config, device, dtype
+        self.config, self.dtype = model.config, dtype
+        self.device = next(folded.parameters()).device  # with its number, where "cuda" is the current one
         self.precision = "fp16" if dtype == torch.float16 else "fp32"
         self._cuts_template = folded.neck is not None
         self._trunk = _trunk(folded.backbone, dtype)

@@ -2,14 +2,13 @@
 """Triton kernels for the step on a GPU. What each computes is said, and written in plain torch, in ``device_ops``.
 
 Pictures and features lie in memory cell by cell, the channels of a cell together (torch's channels-last). Numbers of
-channels come in eights, so that the compiler sees that 16 bytes can be moved at a time.
+channels come in eights, so that the compiler sees that 16 bytes can be moved at a time. Activations are 0 for none, 1
+for ReLU and 2 for ReLU6.
 """
 
 import triton
 import triton.language as tl
 from torch import Tensor
-
-NONE, RELU, RELU6 = 0, 1, 2
 
 
 @triton.jit

@@ -123,17 +123,13 @@ class TrackerCore:
         fill = np.array([cv2.mean(frame)[:3] for frame in frames]).astype(np.uint8)
         patches = crop(frames, center, context_side(size), self.model.template_size, fill, config.legacy)
         features = self.network.template(patches)
-        search_size = np.full(count, config.search_size or self.model.search_size)
-        if config.adaptive:
-            areas = np.array([frame.shape[0] * frame.shape[1] for frame in frames])
-            search_size[size.prod(1) / areas < config.adaptive.share] = config.adaptive.search_size
         smallest = np.full((count, 2), config.smallest)
         return TrackState(
             center=center,
             size=size,
             smallest=smallest if config.legacy else np.minimum(size, smallest),
             fill=fill,
-            search_size=search_size,
+            search_size=first_search_sizes(frames, size, self.model, config),
             lost=np.zeros(count, np.int64),
             features=features,
             memory=distractors.empty_memory(features[: self._classifying]) if config.distractors else (),
@@ -301,6 +297,20 @@ class TrackerCore:
         patches = crop(shown, middles, sides, self.model.template_size, state.fill[owners])
         kernels = self.network.template(patches)[: self._classifying]
         return replace(state, memory=distractors.add(state.memory, kernels, owners, config.learning_rate))
+
+
+def first_search_sizes(
+    frames: Sequence[Image], size: Floats, model: ModelConfig, config: TrackingConfig
+) -> NDArray[np.int64]:
+    """Return the side of each target's search region while it is not lost, larger for small targets if so configured.
+
+    Shapes: frames B times [H, W, 3]; size [B, 2], w and h in pixels of the frames; result [B].
+    """
+    sides = np.full(len(size), config.search_size or model.search_size)
+    if config.adaptive:
+        areas = np.array([frame.shape[0] * frame.shape[1] for frame in frames])
+        sides[size.prod(1) / areas < config.adaptive.share] = config.adaptive.search_size
+    return sides
 
 
 @lru_cache(maxsize=8)
