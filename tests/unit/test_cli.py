@@ -1,15 +1,11 @@
-"""A command line that cannot be read is answered as all bad input is; SIGTERM is heard as Ctrl-C is."""
+"""A command line that cannot be read is answered as all bad input is."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
 
-from siamtrack.cli.interrupt import until_interrupted
 from siamtrack.cli.main import app, run
 from siamtrack.errors import UserError
 

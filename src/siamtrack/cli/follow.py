@@ -39,8 +39,8 @@ class Followed:
     """The targets whose first frame did not come."""
     dropped: tuple[int, ...] = ()
     """The targets that were lost for so long that they were dropped."""
-    interrupted: bool = False
-    """Whether Ctrl-C ended it."""
+    interrupted: str = ""
+    """What ended it before its end: Ctrl-C or SIGTERM."""
 
 
 def follow(
@@ -53,7 +53,7 @@ def follow(
 ) -> Followed:
     """Track ``targets`` through ``source`` and write the boxes and, unless None, the video.
 
-    Ctrl-C ends it and keeps what was done.
+    Ctrl-C or SIGTERM ends it and keeps what was done.
 
     Args:
         tracker: forgets what it followed before.
@@ -105,7 +105,7 @@ def follow(
         finally:
             source.close()
             _close(outputs)
-    done.seconds, done.interrupted = perf_counter() - began, interrupted()
+    done.seconds, done.interrupted = perf_counter() - began, interrupted.by
     done.never = tuple(sorted(waiting))
     if tracker.drop_after:
         done.dropped = tuple(each for each, lost in lost_for.items() if lost >= tracker.drop_after)
@@ -155,7 +155,7 @@ def summary(source: VideoSource, followed: Followed, outputs: Sequence[tuple[str
     if followed.dropped:
         parts.append(f"dropped because they stayed lost: {_listed(followed.dropped)}")
     if followed.interrupted:
-        parts.append("stopped by Ctrl-C")
+        parts.append(f"stopped by {followed.interrupted}")
     elif followed.never:
         parts.append(f"the first frame of these targets did not come: {_listed(followed.never)}")
     if source.rescaled:
