@@ -130,7 +130,8 @@ def test_a_killed_run_goes_on(folder, plain, workers):
 
 
 @pytest.mark.parametrize(
-    ("workers", "sent", "by"), [(1, signal.SIGINT, "Ctrl-C"), (2, signal.SIGINT, "Ctrl-C"), (2, signal.SIGTERM, "SIGTERM")]
+    ("workers", "sent", "by"),
+    [(1, signal.SIGINT, "Ctrl-C"), (2, signal.SIGINT, "Ctrl-C"), (2, signal.SIGTERM, "SIGTERM")],
 )
 def test_ctrl_c_and_sigterm_keep_what_was_done(folder, workers, sent, by):
     out = f"{by}{workers}"

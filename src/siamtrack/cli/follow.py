@@ -79,7 +79,7 @@ def follow(
     began = perf_counter()
     with progress_bar(Path(source.name).name, source.count) as bar, until_interrupted() as interrupted:
         try:
-            for frame, results in tracker.track(source, targets):
+            for frame, results in tracker.track(source, targets, stopped=interrupted):
                 time = frame.time or 0.0
                 for each, result in results.items():
                     polygon = None if result.polygon is None else result.polygon.ravel().tolist()
