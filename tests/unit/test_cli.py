@@ -1,13 +1,17 @@
-"""A command line that cannot be read is answered as all bad input is."""
+"""A command line that cannot be read is answered as all bad input is; what stops a command stops it soon."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from siamtrack.cli.follow import follow
 from siamtrack.cli.main import app, run
 from siamtrack.errors import UserError
+from siamtrack.multi import MultiTracker, Target
+from siamtrack.video.source import VideoSource
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,27 @@ def test_help_and_version_are_printed(words, code):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == code
     assert ("siamtrack 0" if words == ["--version"] else "Usage:") in done.output
+
+
+@pytest.mark.parametrize(("work", "rows"), [("init", 0), ("step", 2 * 3)])
+def test_tracking_many_objects_stops_in_the_middle_of_a_frame(work, rows, clip, tmp_path, monkeypatch):
+    """Two objects go one by one; SIGTERM comes with the first of them, in the first frame or in the fourth."""
+    tracker, calls = MultiTracker(threads=1, batch=1), []
+    plain = getattr(tracker._core, work)
+
+    def counted(*given):
+        calls.append(work)
+        if len(calls) == rows + 1:
+            signal.raise_signal(signal.SIGTERM)
+        return plain(*given)
+
+    monkeypatch.setattr(tracker._core, work, counted)
+    table, targets = tmp_path / "a.jsonl", [Target((100, 90, 40, 40)), Target((20, 20, 50, 50))]
+    if not rows:
+        with pytest.raises(KeyboardInterrupt):
+            follow(tracker, VideoSource(clip), targets, table, None)
+        assert list(tmp_path.iterdir()) == []
+        return
+    followed = follow(tracker, VideoSource(clip), targets, table, None)
+    assert (followed.frames, followed.interrupted, len(calls)) == (4, "SIGTERM", rows + 1)
+    assert len(table.read_text().splitlines()) == rows + 2

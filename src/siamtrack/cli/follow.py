@@ -53,7 +53,7 @@ def follow(
 ) -> Followed:
     """Track ``targets`` through ``source`` and write the boxes and, unless None, the video.
 
-    Ctrl-C or SIGTERM ends it and keeps what was done.
+    Ctrl-C or SIGTERM ends it and keeps what was done; where targets are many, without the frame under way.
 
     Args:
         tracker: forgets what it followed before.
@@ -65,6 +65,7 @@ def follow(
 
     Raises:
         UserError: a box is not in its frame, or an output is the source or cannot be written.
+        KeyboardInterrupt: it was stopped before the first frame was done.
     """
     for output in (table, video):
         if output and output.exists() and Path(source.name).exists() and output.samefile(source.name):
@@ -105,6 +106,8 @@ def follow(
         finally:
             source.close()
             _close(outputs)
+    if interrupted() and not done.frames:  # there is nothing to keep
+        raise KeyboardInterrupt
     done.seconds, done.interrupted = perf_counter() - began, interrupted.by
     done.never = tuple(sorted(waiting))
     if tracker.drop_after:
