@@ -8,7 +8,7 @@ memory. Printed are the batch that was left over, and the largest difference bet
 was not lowered, or the boxes differ by more than 0.1 pixels. On a CPU nothing is limited, and the batch stays.
 
 With --sequences so many are tracked in step, as `siamtrack eval` does, first one by one and then all together with
-little memory, and the differences between the boxes are printed. Exit code 1 if they differ by more, or no warning came.
+little memory, and the differences between the boxes are printed. Exit code 1 if they differ by more or no warning came.
 """
 
 import argparse
