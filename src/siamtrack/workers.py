@@ -239,9 +239,11 @@ def fair_share(workers: int) -> int:
 def _in_processes(
     queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
 ) -> Outcomes:
-    idle = [_Worker(share(workers, number)) for number in range(min(workers, len(queue)))]
+    idle: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Job, set[int]]] = {}  # by the pipe; with the parts that are left
     try:
+        for number in range(min(workers, len(queue))):
+            idle.append(_Worker(share(workers, number)))
         while queue or busy:
             while idle and queue:
                 job, worker = queue.popleft(), idle.pop()

@@ -129,10 +129,7 @@ def test_a_killed_run_goes_on(folder, plain, workers):
     assert {name: written(run)[name].stat().st_mtime_ns for name in before} == before
 
 
-@pytest.mark.parametrize(
-    ("workers", "sent", "by"),
-    [(1, signal.SIGINT, "Ctrl-C"), (2, signal.SIGINT, "Ctrl-C"), (2, signal.SIGTERM, "SIGTERM")],
-)
+@pytest.mark.parametrize(("workers", "sent", "by"), [(1, signal.SIGINT, "Ctrl-C"), (2, signal.SIGTERM, "SIGTERM")])
 def test_ctrl_c_and_sigterm_keep_what_was_done(folder, workers, sent, by):
     out = f"{by}{workers}"
     run = folder / out / "set" / "siamrpnpp_lite"
