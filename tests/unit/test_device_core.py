@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from tests.conftest import wandering_square
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from siamtrack.errors import UserError
 from siamtrack.evaluate.lockstep import run_in_step
@@ -18,7 +19,7 @@ from siamtrack.runtimes import device_ops as ops
 from siamtrack.runtimes.cuda_graph import DeviceCore, device_network
 from siamtrack.runtimes.load import load_core
 from siamtrack.tracker import Tracker
-from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig
+from siamtrack.tracking.config import AdaptiveConfig, DistractorConfig, LongTermConfig, TrackingConfig, tracking_config
 from siamtrack.tracking.core import TrackerCore
 from siamtrack.tracking.crop import crop
 from siamtrack.video.frame import VideoFrame
@@ -102,6 +103,19 @@ def test_masks_are_those_of_the_host():
         assert theirs.mask.any()
         assert (ours.mask != theirs.mask).mean() < 1e-4
         np.testing.assert_allclose(ours.polygon, theirs.polygon, atol=1)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="a graph that waited could not be captured")
+@pytest.mark.parametrize("name", ["siamrpnpp_lite", "siammask_lite"])
+def test_a_step_waits_for_nothing(name):
+    """Tensors without values: whatever the host wants to read of them is an error. So without Triton's kernels."""
+    model, preset = torch_runtime.load(zoo.weights(name, ".safetensors"))
+    core = DeviceCore(device_network(model, "cpu", "fp32"), tracking_config(preset))
+    core.init(FRAMES[:1], BOXES[:1])
+    batch = core._graphs[1, preset.model.search_size, False]
+    with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
+        for _, run in batch.parts:
+            run()
 
 
 @pytest.mark.parametrize(("center", "side"), [((57.3, 41.8), 33.7), ((2.0, 100.0), 180.0), ((-90.0, 40.0), 31.25)])

@@ -285,21 +285,20 @@ def paste(
     if uses_kernels(logits):
         kernels.paste(logits.contiguous(), answers, owner, sizes, masks, rules.output, rules.cells, stride, threshold)
         return
-    side = logits.shape[-1]
-    for index, (height, width) in enumerate(sizes[owner.long()].tolist()):
+    side, place = logits.shape[-1], torch.arange(masks.shape[1], device=logits.device)
+    for index, (height, width) in enumerate(sizes[owner.long()]):
         cy, cx = answers[index, [9, 8]] + (answers[index, 6:8] - rules.cells // 2) * stride * (
             pixel := answers[index, 10] / rules.output
         )
-        first = [middle - side * pixel / 2 + pixel / 2 - 0.5 for middle in (cy, cx)]
         y, x = (
-            ((torch.arange(n, device=logits.device) - begin) / pixel).float()
-            for n, begin in zip((height, width), first, strict=True)
+            ((cells - (middle - side * pixel / 2 + pixel / 2 - 0.5)) / pixel).float()
+            for cells, middle in ((place // width, cy), (place % width, cx))
         )
         # grid_sample's -1 and 1 are the outer borders of the first and the last pixel.
-        grid = torch.stack(torch.meshgrid((2 * y + 1) / side - 1, (2 * x + 1) / side - 1, indexing="ij")[::-1], -1)
+        grid = torch.stack([(2 * x + 1) / side - 1, (2 * y + 1) / side - 1], -1)[None, None]
         probability = torch.sigmoid(logits[index].float())[None, None]
-        drawn = functional.grid_sample(probability, grid[None], padding_mode="zeros", align_corners=False)
-        masks[index, : height * width] = (drawn.flatten() > threshold).to(torch.uint8)
+        drawn = functional.grid_sample(probability, grid, padding_mode="zeros", align_corners=False).flatten()
+        masks[index] = ((drawn > threshold) & (place < height * width)).to(torch.uint8)
 
 
 def _activated(y: Tensor, activation: int) -> Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -21,13 +21,11 @@ from siamtrack.models.fold import fold_batch_norm
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.models.zoo import Preset
 from siamtrack.runtimes.graphs import PARTS, metadata, part_file
+from siamtrack.runtimes.verify import Crops
 from siamtrack.tracking.config import tracking_config
-from siamtrack.tracking.network import Patches
 
 Format = Literal["onnx", "openvino", "torchscript", "executorch"]
 Precision = Literal["fp32", "fp16", "int8"]
-Crops = Sequence[tuple[Patches, Patches]]
-"""Templates [1, T, T, 3] and search regions [1, S, S, 3] of real frames."""
 
 OPSET = 18
 SUFFIXES: dict[Format, str] = {

@@ -12,8 +12,8 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from siamtrack.runtimes.export import Crops
 from siamtrack.runtimes.graphs import FINE
+from siamtrack.runtimes.verify import Crops
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

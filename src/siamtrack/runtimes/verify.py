@@ -19,6 +19,7 @@ from siamtrack.tracking.network import Array, Network, Patches
 from siamtrack.video.image import Image
 
 Crops = Sequence[tuple[Patches, Patches]]
+"""Templates [1, T, T, 3] and search regions [1, S, S, 3] of real frames."""
 _SECONDS = 4.0
 
 
