@@ -38,7 +38,9 @@ def validate(cls: type[C], values: Mapping[str, Any], where: str) -> C:
         if first["type"] == "extra_forbidden":
             hint = nearest(str(first["loc"][-1]), _fields(cls, first["loc"][:-1]))
             raise UserError(f"{where}: unknown key {key!r}{hint}") from None
-        message = first["msg"].removeprefix("Value error, ")
+        message, given = first["msg"].removeprefix("Value error, "), first["input"]
+        if message.startswith("Input ") and not isinstance(given, Mapping | list):
+            message = f"{given!r} {message.removeprefix('Input ')}"
         raise UserError(f"{where}: {key}: {message}" if key else f"{where}: {message}") from None
 
 

@@ -121,6 +121,7 @@ class MultiTracker:
         self._shapes: dict[Hashable, tuple[int, ...]] = {}  # of the frames of each stream that has targets
         self._lost: dict[int, int] = {}  # for how many frames without a break
         self._next = 1
+        self._stopped: Callable[[], bool] = lambda: False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -259,6 +260,7 @@ class MultiTracker:
         *,
         start: Moment | None = None,
         end: Moment | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[VideoFrame, dict[int, TrackResult]]]:
         """Follow ``targets`` through ``source``; yield each frame with the results of those that have begun.
 
@@ -269,6 +271,7 @@ class MultiTracker:
             targets: boxes of the first frame that is read, or targets that begin later.
             start: first frame (int) or time in seconds (float), of a source that is not open yet.
             end: the frame or time before which tracking ends, likewise.
+            stopped: asked before each batch of targets; once true, tracking ends, without the frame that it is in.
 
         Raises:
             UserError: the source cannot be read, two targets have one id, or a box is not in its frame.
@@ -277,13 +280,17 @@ class MultiTracker:
             source = VideoSource(source, start, end)
         elif (start, end) != (None, None):
             raise UserError("start and end are for sources that are not open yet")
+        self._stopped = stopped
         try:
             for _, frame, results in self.in_step([(None, (source, numbered(targets)))]):
                 if isinstance(frame, UserError):
                     raise frame
                 if frame:
                     yield frame, results
+        except _Stopped:
+            return
         finally:
+            self._stopped = lambda: False
             source.close()
 
     def in_step(
@@ -373,6 +380,8 @@ class MultiTracker:
 
     def _fitting(self, count: int, work: Callable[[], Done]) -> Done | None:
         """Return what ``work`` on ``count`` targets returns; None, and smaller batches, if memory does not suffice."""
+        if self._stopped():
+            raise _Stopped
         try:
             return work()
         except Exception as error:
@@ -415,6 +424,10 @@ class MultiTracker:
             run.append(group)
         finish()
         return joined
+
+
+class _Stopped(Exception):
+    """Tracking was stopped in the middle of a frame; no target has moved in it."""
 
 
 class _Stream:

@@ -143,17 +143,17 @@ def _here(
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes started in this block never hear Ctrl-C, which a terminal sends to all: this one tells them to stop.
+def deaf_children(*signals: signal.Signals) -> Iterator[None]:
+    """Processes started in this block never hear these signals, and this one tells them to stop.
 
-    It hears a Ctrl-C of the meantime afterwards.
+    A terminal sends Ctrl-C to all, and systemd SIGTERM. This process hears one of the meantime afterwards.
     """
     resource_tracker.ensure_running()  # or the first process starts it, which lets Ctrl-C through again
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 class _Worker:
@@ -164,7 +164,7 @@ class _Worker:
         self.cores = cores
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, cores), daemon=True)
-        with deaf_children():
+        with deaf_children(signal.SIGINT, signal.SIGTERM):
             self._process.start()
         theirs.close()
 
@@ -249,9 +249,11 @@ def fair_share(threads: int | None, workers: int | None, cluster: str | None) ->
 def _in_processes(
     queue: deque[Job], workers: int, on_frames: Callable[[int], None], stopped: Callable[[], bool]
 ) -> Outcomes:
-    idle = [_Worker(share(workers, number)) for number in range(min(workers, len(queue)))]
+    idle: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Job, set[int]]] = {}  # by the pipe; with the parts that are left
     try:
+        for number in range(min(workers, len(queue))):
+            idle.append(_Worker(share(workers, number)))
         while queue or busy:
             while idle and queue:
                 job, worker = queue.popleft(), idle.pop()

@@ -127,17 +127,17 @@ def test_a_killed_run_goes_on(folder, plain, workers):
     assert {name: written(run)[name].stat().st_mtime_ns for name in before} == before
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_keeps_what_was_done(folder, workers):
-    out = f"stopped{workers}"
+@pytest.mark.parametrize(("workers", "sent", "by"), [(1, signal.SIGINT, "Ctrl-C"), (2, signal.SIGTERM, "SIGTERM")])
+def test_ctrl_c_and_sigterm_keep_what_was_done(folder, workers, sent, by):
+    out = f"{by}{workers}"
     run = folder / out / "set" / "siamrpnpp_lite"
     process = started(("--dataset", "set", "--out", out, "--workers", workers), folder, lambda: written(run))
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, workers and all
+    os.killpg(process.pid, sent)  # as a terminal and systemd do, workers and all
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     done = len(written(run))
     assert 0 < done < len(NAMES)
-    assert f"stopped by Ctrl-C after {done} of 4 sequences; the same command goes on" in output
+    assert f"stopped by {by} after {done} of 4 sequences; the same command goes on" in output
     assert "Traceback" not in errors
     assert not list((run / "sequences").glob(".*")), "parts were left behind"
 

@@ -31,7 +31,7 @@ def test_unknown_key_is_named_with_the_nearest():
 
 
 def test_wrong_value_is_named():
-    with pytest.raises(UserError, match=r"x: lr: Input should be a valid number"):
+    with pytest.raises(UserError, match=r"x: lr: 'fast' should be a valid number"):
         validate(TrackingConfig, {"lr": "fast"}, "x")
 
 

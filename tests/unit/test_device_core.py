@@ -10,6 +10,7 @@ from tests.conftest import wandering_square
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from siamtrack.errors import UserError
+from siamtrack.evaluate.lockstep import run_in_step
 from siamtrack.models import zoo
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.multi import GRAPH_BATCH, MultiTracker, Target, numbered
@@ -319,6 +320,12 @@ def test_frames_that_do_not_fit_together_take_turns(lite, monkeypatch, caplog):
     assert "memory suffices for 1 targets at a time" in caplog.text
     alone = follow(cores(lite)[1], [[FRAMES[0], FRAMES[2]]], BOXES[:1])
     np.testing.assert_allclose(found[ids[1]].box, alone[0, 0, :4], atol=1e-3)
+    _, core = cores(lite)  # sequences in step, too
+    allocate = core._frames._allocate
+    monkeypatch.setattr(core._frames, "_allocate", short)
+    _, tracked, _ = run_in_step(core, [[FRAMES[0], FRAMES[number]] for number in (1, 2, 3)], np.repeat(BOXES[:1], 3, 0))
+    assert "memory suffices for 1 sequences at a time" in caplog.text
+    np.testing.assert_allclose(tracked[1], alone[0, 0, :4], atol=1e-3)
 
 
 def test_what_only_the_host_knows_is_refused(lite):

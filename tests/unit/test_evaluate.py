@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from siamtrack.errors import UserError
+from siamtrack.errors import TooMuchAtOnce, UserError
 from siamtrack.evaluate import lockstep, running
 from siamtrack.evaluate.datasets import read_dataset
 from siamtrack.evaluate.datasets.folder import read_boxes
@@ -119,6 +119,37 @@ def test_sequences_begin_where_others_end(sequences, tmp_path, monkeypatch):
         np.testing.assert_allclose(results[place][0].boxes, alone.boxes, atol=1e-3)
         np.testing.assert_array_equal(results[place][0].codes, alone.codes)
     assert all("bad.png is no image that can be read" in str(results[place]) for place in (1, 3))
+
+
+def test_sequences_that_do_not_fit_into_memory_take_turns(sequences, monkeypatch, caplog):
+    tracker = Tracker(threads=1)
+    long, _ = read_dataset("folder", sequences).sequences
+    some = [replace(long, paths=long.paths[:count], boxes=long.boxes[:count]) for count in (6, 4, 6, 5, 6)]
+    room, sizes, init, step = 2, [], tracker.core.init, tracker.core.step
+
+    def fits(frames):
+        sizes.append(len(frames))
+        if len(frames) > room:
+            raise TooMuchAtOnce(f"too little free memory for {len(frames)} frames at once")
+
+    monkeypatch.setattr(tracker.core, "init", lambda frames, boxes: fits(frames) or init(frames, boxes))
+    monkeypatch.setattr(tracker.core, "step", lambda frames, state: fits(frames) or step(frames, state))
+    results = dict(one_pass_in_step(tracker.core, some, lambda: None, 4))
+    assert sizes[:5] == [4, 2, 2, 2, 2]
+    assert caplog.messages == ["memory suffices for 2 sequences at a time, not for 4; they now go in batches of 2"]
+    for place, sequence in enumerate(some):
+        (alone,) = running.one_pass(tracker.with_tracking(tracker.tracking), sequence)
+        np.testing.assert_allclose(results[place][0].boxes, alone.boxes, atol=1e-3)
+    room = 0
+    with pytest.raises(UserError, match="too little free memory for 1 frames"):
+        list(one_pass_in_step(tracker.core, some, lambda: None))
+
+    def full(frames, boxes):
+        raise MemoryError
+
+    monkeypatch.setattr(tracker.core, "init", full)
+    with pytest.raises(UserError, match="does not suffice even for one sequence"):
+        list(one_pass_in_step(tracker.core, some, lambda: None))
 
 
 @pytest.mark.parametrize("name", ["opencv-csrt", "opencv-kcf", "opencv-mil"])

@@ -22,7 +22,7 @@ from siamtrack.errors import UserError
 from siamtrack.models import zoo
 from siamtrack.models.siamese import SiameseRPN
 from siamtrack.runtimes import load
-from siamtrack.runtimes.export import convert, export, export_onnx
+from siamtrack.runtimes.export import _digest, convert, export, export_onnx
 from siamtrack.runtimes.load import load_network
 from siamtrack.runtimes.onnx_runtime import OnnxNetwork
 from siamtrack.runtimes.quantize import float_nodes
@@ -398,6 +398,37 @@ def test_files_of_another_version_are_refused(exported, tmp_path):
         onnx.save(graph, tmp_path / f"later.{part}.onnx")
     with pytest.raises(UserError, match=r"version 7 of the format, written by siamtrack 9.1; .* reads version 1"):
         OnnxNetwork(tmp_path / "later")
+
+
+def test_parts_of_two_trainings_are_refused(exported, tmp_path):
+    stem, model, *_ = exported
+    again, _ = tiny()
+    assert _digest(again) == _digest(model)
+    with torch.no_grad():
+        next(again.parameters())[0] += 0.01
+    assert _digest(again) != _digest(model)
+    graphs = {part: onnx.load(f"{stem}.{part}.onnx") for part in ("template", "search")}
+    own = {entry.key: entry.value for entry in graphs["search"].metadata_props}
+    assert own["siamtrack_weights"] == _digest(model)
+
+    def pair(**weights):
+        for part, graph in graphs.items():
+            values = {key: value for key, value in own.items() if key != "siamtrack_weights"}
+            onnx.helper.set_model_props(
+                graph, values | ({"siamtrack_weights": weights[part]} if part in weights else {})
+            )
+            onnx.save(graph, tmp_path / f"mixed.{part}.onnx")
+        return tmp_path / "mixed.search.onnx"
+
+    for form in ("onnx", "openvino") if importlib.util.find_spec("openvino") else ("onnx",):
+        said = r"mixed.template.onnx and .*mixed.search.onnx do not belong together: they hold the weights of different"
+        with pytest.raises(UserError, match=said):
+            load_network(pair(template=_digest(again), search=_digest(model)), runtime=form)
+        with pytest.raises(UserError, match=r"do not belong together; export"):
+            load_network(pair(search=_digest(model)), runtime=form)
+        assert load_network(pair(), runtime=form)[1].name == "tiny", "files of before do not say"
+    for name in ("siamrpnpp_lite", "siamrpnpp_nano"):
+        assert load_network(name, runtime="onnx", threads=1)[1].name == name
 
 
 def test_the_example_gives_siamtracks_boxes(square, tmp_path):

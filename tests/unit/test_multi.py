@@ -280,6 +280,16 @@ def test_streams_in_step(tracker):
     assert many.ids == ()
 
 
+def test_tracking_stops_within_a_frame(tracker, clip):
+    core = Core()
+    many = multi(tracker, core, batch=2)
+    boxes = [(number, 5, 20, 20) for number in range(6)]
+    # Three batches are begun in the first frame, three step in the second, and the third is given up.
+    seen = [frame.index for frame, _ in many.track(clip, boxes, stopped=lambda: len(core.sizes) >= 7)]
+    assert (seen, core.sizes) == ([0, 1], [2] * 7)
+    assert len(list(many.track(clip, boxes, end=3))) == 3, "another time it goes on"
+
+
 def test_streams_take_the_place_of_those_that_ended(tracker, monkeypatch):
     many = multi(tracker, Core())
     turns, begun = [], {}

@@ -65,7 +65,7 @@ def test_sizes_are_those_of_the_network():
         ({"lr": {"low": 0.5, "high": 0.2}}, "lr: low 0.5 must be below high 0.2"),
         ({"lr": {"low": 0, "high": 0.5, "log": True}}, "low 0 must be above 0 where log"),
         ({"lr": {"low": 0.5, "high": 0.6}}, "lr 0.5 to 0.6 does not hold the preset's own value 0.38"),
-        ({"window_influence": {"low": 0.1, "high": 1.5}}, "window_influence: Input should be less than or equal to 1"),
+        ({"window_influence": {"low": 0.1, "high": 1.5}}, "window_influence: 1.5 should be less than or equal to 1"),
         ({"longterm": {"low": {"low": 0.1, "high": 0.9}}}, "the preset's tracking has no longterm"),
         ({"penalty_k": None, "window_influence": None, "lr": None, "search_size": None}, "nothing to search"),
     ],

@@ -144,7 +144,7 @@ def test_lists_of_every_kind(tmp_path, name, text):
     [
         ("a.csv", "x,y,w\n1,2,3\n", r"a.csv, row 1: there is no box; give x, y, w and h"),
         ("a.csv", "x,y,w,h,strat\n1,2,3,4,5\n", r"row 1: unknown key 'strat'; did you mean 'start'\?"),
-        ("a.csv", "x,y,w,h\n1,2,3,4\n1,2,three,4\n", r"row 2: box.2: Input should be a valid number"),
+        ("a.csv", "x,y,w,h\n1,2,3,4\n1,2,three,4\n", r"row 2: box.2: 'three' should be a valid number"),
         ("a.csv", "x,y,w,h,start\n1,2,3,4,soon\n", r"row 1: 'soon' is neither a frame number"),
         ("a.csv", "box\n1;2;3;4\n", r"row 1: box '1;2;3;4' is not four numbers"),
         ("a.csv", "x,y,w,h\n1,2,3,4\n1,2,3,4,5\n", r"row 2 has more values than the first line has names"),

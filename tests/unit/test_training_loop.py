@@ -594,15 +594,20 @@ def test_every_recipe_trains_a_tiny_network(name, training_folder, tmp_path):
     assert moved == {"backbone", "rpn"}
 
 
-def test_ctrl_c_is_heard_once_or_with_patience_as_often_as_it_comes():
-    for patient in (False, True):
-        with until_interrupted(patient) as interrupted:
-            assert not interrupted()
+@pytest.mark.parametrize(("sent", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+@pytest.mark.parametrize("patient", [False, True])
+def test_ctrl_c_and_sigterm_are_heard_once_or_with_patience_as_often_as_they_come(patient, sent, by):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with until_interrupted(patient) as interrupted:
+        assert not interrupted()
+        signal.raise_signal(sent)
+        assert interrupted()
+        assert interrupted.by == by
+        if patient:
             signal.raise_signal(signal.SIGINT)
             assert interrupted()
-            if patient:
-                signal.raise_signal(signal.SIGINT)
-                assert interrupted()
-            else:
+        else:
+            for again in (signal.SIGINT, signal.SIGTERM):
                 with pytest.raises(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(again)
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

@@ -138,7 +138,8 @@ def evaluate(
     if failures:
         raise UserError(_sentence(failures))
     if interrupted():
-        print(f"stopped by Ctrl-C after {finished} of {len(data.sequences)} sequences; the same command goes on")
+        of = f"{finished} of {len(data.sequences)} sequences"
+        print(f"stopped by {interrupted.by} after {of}; the same command goes on")
         raise typer.Exit(130)
 
 

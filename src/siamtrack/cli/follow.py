@@ -39,8 +39,8 @@ class Followed:
     """The targets whose first frame did not come."""
     dropped: tuple[int, ...] = ()
     """The targets that were lost for so long that they were dropped."""
-    interrupted: bool = False
-    """Whether Ctrl-C ended it."""
+    interrupted: str = ""
+    """What ended it before its end: Ctrl-C or SIGTERM."""
 
 
 def follow(
@@ -53,7 +53,7 @@ def follow(
 ) -> Followed:
     """Track ``targets`` through ``source`` and write the boxes and, unless None, the video.
 
-    Ctrl-C ends it and keeps what was done.
+    Ctrl-C or SIGTERM ends it and keeps what was done; where targets are many, without the frame under way.
 
     Args:
         tracker: forgets what it followed before.
@@ -65,6 +65,7 @@ def follow(
 
     Raises:
         UserError: a box is not in its frame, or an output is the source or cannot be written.
+        KeyboardInterrupt: it was stopped before the first frame was done.
     """
     for output in (table, video):
         if output and output.exists() and Path(source.name).exists() and output.samefile(source.name):
@@ -79,7 +80,7 @@ def follow(
     began = perf_counter()
     with progress_bar(Path(source.name).name, source.count) as bar, until_interrupted() as interrupted:
         try:
-            for frame, results in tracker.track(source, targets):
+            for frame, results in tracker.track(source, targets, stopped=interrupted):
                 time = frame.time or 0.0
                 for each, result in results.items():
                     polygon = None if result.polygon is None else result.polygon.ravel().tolist()
@@ -105,7 +106,9 @@ def follow(
         finally:
             source.close()
             _close(outputs)
-    done.seconds, done.interrupted = perf_counter() - began, interrupted()
+    if interrupted() and not done.frames:  # there is nothing to keep
+        raise KeyboardInterrupt
+    done.seconds, done.interrupted = perf_counter() - began, interrupted.by
     done.never = tuple(sorted(waiting))
     if tracker.drop_after:
         done.dropped = tuple(each for each, lost in lost_for.items() if lost >= tracker.drop_after)
@@ -155,7 +158,7 @@ def summary(source: VideoSource, followed: Followed, outputs: Sequence[tuple[str
     if followed.dropped:
         parts.append(f"dropped because they stayed lost: {_listed(followed.dropped)}")
     if followed.interrupted:
-        parts.append("stopped by Ctrl-C")
+        parts.append(f"stopped by {followed.interrupted}")
     elif followed.never:
         parts.append(f"the first frame of these targets did not come: {_listed(followed.never)}")
     if source.rescaled:

@@ -55,7 +55,7 @@ def track(
 
     Writes a row a frame and object (frame, time in seconds, x, y, w, h, score, and where the model knows it
     whether the object is lost; with several objects also their id) and
-    an H.264 video with the boxes drawn. Ctrl-C stops and keeps what was done.
+    an H.264 video with the boxes drawn. Ctrl-C or SIGTERM stops and keeps what was done.
     """
     if bool(box) == bool(boxes):
         raise UserError("say what to follow: give --box x,y,w,h once or more, or --boxes FILE, and not both")

@@ -82,7 +82,7 @@ def track_many(
     if len(left) < len(videos):
         parts.append(f"{len(videos) - len(left)} were finished before")
     if interrupted() and ended < len(left):
-        parts.append(f"stopped by Ctrl-C with {len(left) - ended} to go; the same command goes on")
+        parts.append(f"stopped by {interrupted.by} with {len(left) - ended} to go; the same command goes on")
     print("; ".join(parts))
     if failures:
         named = (why if video.source in why else f"{video.source}: {why}" for video, why in failures)

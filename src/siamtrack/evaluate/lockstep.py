@@ -1,10 +1,11 @@
 """Sequences together, frame by frame in batches; far faster on a GPU."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,10 +14,14 @@ from siamtrack.errors import UserError
 from siamtrack.evaluate import sequences as seq
 from siamtrack.evaluate.results import STARTED, TRACKED, SequenceResult
 from siamtrack.evaluate.running import Recording, first_known
+from siamtrack.runtimes.load import out_of_memory
 from siamtrack.tracking.core import Core, Floats, Step
 from siamtrack.tracking.state import TrackResult
 from siamtrack.video.image import Image
 
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 _AHEAD = 4  # frames of each sequence that are decoded before they are needed
 
 
@@ -45,14 +50,20 @@ Start = tuple[Iterable[Image], Floats]
 def in_step(core: Core, sequences: Iterable[Start], together: int | None = None) -> Iterator[Together]:
     """Track sequences, a frame of each at a time; yield the answers for each further frame.
 
-    A sequence ends with its frames. The next one then begins in its place, so that batches stay full.
+    A sequence ends with its frames. The next one then begins in its place, so that batches stay full. Where memory does
+    not suffice for all, they take turns in each frame, and a warning of the logger ``siamtrack.evaluate.lockstep`` says
+    how many fit.
 
     Args:
         core: tracks them.
         sequences: the next is asked for when it can begin.
         together: how many go at a time; None for all.
+
+    Raises:
+        UserError: memory does not even suffice for one.
     """
     waiting = enumerate(sequences)
+    fitting = _Fitting()
     sources: dict[int, Iterator[Image]] = {}  # of those that go on, in the order of the state
     state: Any = None
     while True:
@@ -66,7 +77,7 @@ def in_step(core: Core, sequences: Iterable[Start], together: int | None = None)
                 state = state.take(kept)
             shown = [image for image in images if image is not None]
             began = perf_counter()
-            state, found = core.step(shown, state)
+            state, found = fitting.step(core, shown, state)
             yield Together(list(sources), shown, found, perf_counter() - began)
             states.append(state)
         else:
@@ -78,10 +89,58 @@ def in_step(core: Core, sequences: Iterable[Start], together: int | None = None)
             first.append(next(sources[index]))
             boxes.append(box)
         if first:
-            states.append(core.init(first, np.stack(boxes)))
+            states.append(fitting.init(core, first, np.stack(boxes)))
         if not states:
             return
         state = states[0] if len(states) == 1 else type(states[0]).join(states)
+
+
+class _Fitting:
+    """Begins and steps in parts that fit into memory."""
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+
+    def init(self, core: Core, frames: Sequence[Image], boxes: Floats) -> Any:
+        """Do :meth:`Core.init`."""
+        states = self._parts(len(frames), lambda part: core.init(frames[part], boxes[part]))
+        return states[0] if len(states) == 1 else type(states[0]).join(states)
+
+    def step(self, core: Core, frames: Sequence[Image], state: Any) -> tuple[Any, Step]:
+        """Do :meth:`Core.step`."""
+        places = range(len(frames))
+
+        def work(part: slice) -> tuple[Any, Step]:
+            return core.step(frames[part], state if part == slice(0, len(frames)) else state.take(places[part]))
+
+        done = self._parts(len(frames), work)
+        if len(done) == 1:
+            return done[0]
+        return type(state).join([each for each, _ in done]), Step.join([found for _, found in done])
+
+    def _parts(self, count: int, work: Callable[[slice], T]) -> list[T]:
+        """Return what ``work`` gives for each part of ``count`` sequences."""
+        done: list[T] = []
+        start = 0
+        while start < count:
+            size = min(self._most or count, count - start)
+            try:
+                done.append(work(slice(start, start + size)))
+            except Exception as error:
+                if not out_of_memory(error) or (size == 1 and isinstance(error, UserError)):
+                    raise
+            else:
+                start += size
+                continue
+            # Only here what the failed work held in memory is released.
+            if size == 1:
+                raise UserError("memory does not suffice even for one sequence; take a smaller model or another device")
+            self._most = -(-size // 2)
+            _log.warning(
+                "memory suffices for %d sequences at a time, not for %d; they now go in batches of %d",
+                self._most, size, self._most,
+            )  # fmt: skip
+        return done
 
 
 def run_in_step(core: Core, frames: Sequence[Sequence[Image]], first: Boxes) -> list[Boxes]:

@@ -1,5 +1,6 @@
 """Export of a network as graphs: of the template, of the search region and, with masks, one that draws them."""
 
+import hashlib
 import json
 import logging
 import warnings
@@ -160,6 +161,7 @@ def export(
             return convert(plain, preset, stem, form, precision, crops)
     if precision == "int8" and not crops:
         raise UserError(_NO_CROPS)
+    about = metadata(preset, precision, _digest(model))
     model = fold_batch_norm(model).cpu()
     parts = _parts(model, preset)
     if precision == "fp16":
@@ -169,7 +171,7 @@ def export(
     write = _torchscript if form == "torchscript" else _executorch
     written = [part_file(stem, part.name, SUFFIXES[form]) for part in parts]
     for part, path in zip(parts, written, strict=True):
-        write(part, path, metadata(preset, precision))
+        write(part, path, about)
     return written
 
 
@@ -181,6 +183,7 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> list[Path]:
     """
     import onnx
 
+    about = metadata(preset, "fp32", _digest(model))
     parts = _parts(fold_batch_norm(model).cpu(), preset)
     written = [part_file(stem, part.name, ".onnx") for part in parts]
     for part, path in zip(parts, written, strict=True):
@@ -192,7 +195,7 @@ def export_onnx(model: SiameseRPN, preset: Preset, stem: Path) -> list[Path]:
                     opset_version=OPSET, dynamo=True, dynamic_shapes=part.shapes, verbose=False, external_data=False,
                 )  # fmt: skip
             graph = onnx.load(temporary)
-            onnx.helper.set_model_props(graph, metadata(preset, "fp32"))
+            onnx.helper.set_model_props(graph, about)
             onnx.save(graph, temporary)
     return written
 
@@ -221,6 +224,7 @@ def convert(
     written = [part_file(stem, part, SUFFIXES[form]) for part in parts]
     for part, path in zip(parts, written, strict=True):
         graph = onnx.load(part_file(plain, part, ".onnx"))
+        weights = next(entry.value for entry in graph.metadata_props if entry.key == "siamtrack_weights")
         if precision == "fp16" and form == "onnx":
             from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -230,13 +234,22 @@ def convert(
 
             kept = float_nodes(graph, preset.model.search_size)
             graph = quantize(part_file(plain, "template", ".onnx"), graph, crops, kept)
-        onnx.helper.set_model_props(graph, metadata(preset, precision))
+        onnx.helper.set_model_props(graph, metadata(preset, precision, weights))
         if form == "openvino":
             _openvino(graph.SerializeToString(), path, precision)
         else:
             with atomic(path) as temporary:
                 onnx.save(graph, temporary)
     return [*written, *(path.with_suffix(".bin") for path in written if form == "openvino")]
+
+
+def _digest(model: SiameseRPN) -> str:
+    """Return what tells a training of a model from another: the start of the SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _parts(model: SiameseRPN, preset: Preset) -> list[_Part]:

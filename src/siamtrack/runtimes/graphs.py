@@ -35,10 +35,11 @@ class Graph:
     """See :func:`metadata`."""
 
 
-def metadata(preset: zoo.Preset, precision: str) -> dict[str, str]:
-    """Return what every exported file says of itself."""
+def metadata(preset: zoo.Preset, precision: str, weights: str) -> dict[str, str]:
+    """Return what every exported file says of itself; ``weights`` tells trainings of one preset apart."""
     return {
         "siamtrack": preset.to_json(),
+        "siamtrack_weights": weights,
         "siamtrack_version": __version__,
         "siamtrack_format": str(FORMAT),
         "siamtrack_precision": precision,
@@ -80,10 +81,11 @@ class GraphNetwork:
         self.preset = _preset(self._search.metadata, search)
         self.precision = self._search.metadata.get("siamtrack_precision", "fp32")
         self._draw = _open(draw, open_graph) if self.preset.model.mask else None
-        kernels = self._search.inputs - 1
-        alike = all(graph.metadata == self._search.metadata for graph in (self._template, self._draw) if graph)
-        if (self._template.inputs, self._template.outputs) != (1, kernels) or not alike:
+        _check_pair(search, self._search, template, self._template)
+        if (self._template.inputs, self._template.outputs) != (1, self._search.inputs - 1):
             raise UserError(f"{template} and {search} do not belong together; export the model again")
+        if self._draw:
+            _check_pair(search, self._search, draw, self._draw)
 
     def template(self, patches: Patches) -> Arrays:
         """See :class:`~siamtrack.tracking.network.Network`."""
@@ -130,6 +132,18 @@ def _open(path: Path, open_graph: Callable[[Path], Graph]) -> Graph:
     except Exception as error:  # the runtimes' errors have nothing in common
         kind = {".onnx": "ONNX", ".xml": "OpenVINO", ".torchscript": "TorchScript", ".pte": "ExecuTorch"}[path.suffix]
         raise UserError(f"{path} is not a usable {kind} file ({type(error).__name__}); export it again") from None
+
+
+def _check_pair(search: Path, ours: Graph, other: Path, theirs: Graph) -> None:
+    """Check that two files are of one model and one training; older ones do not say which.
+
+    Raises:
+        UserError: they are not.
+    """
+    if ours.metadata != theirs.metadata:
+        both = [each.metadata.get("siamtrack_weights") for each in (ours, theirs)]
+        why = ": they hold the weights of different trainings" if both[0] != both[1] and None not in both else ""
+        raise UserError(f"{other} and {search} do not belong together{why}; export the model again")
 
 
 def _preset(values: Mapping[str, str], path: Path) -> zoo.Preset:

@@ -1,5 +1,6 @@
 """The same work in several processes of this machine, or on a Ray cluster. They talk by files of the study's folder."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
         return
     _stop_file(folder).unlink(missing_ok=True)
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        with deaf_children():
+        with deaf_children(signal.SIGINT):  # SIGTERM is how the pool ends them
             futures = [pool.submit(_work, task, index, folder) for index in range(count)]
         try:
             while not all(future.done() for future in futures):
@@ -48,6 +49,8 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
             for future in futures:
                 future.result()
         except BrokenProcessPool:
+            if watch():  # a SIGTERM was sent to all
+                return
             raise UserError("a worker was killed, perhaps for lack of memory; run again with fewer --workers") from None
         finally:
             _stop_file(folder).touch()

@@ -82,13 +82,17 @@ def tracking_config(preset: Preset, over: Mapping[str, Any] | None = None) -> Tr
 
     Args:
         preset: its ``tracking`` section is read.
-        over: values that take the place of the preset's, section by section.
+        over: values that take the place of the preset's, section by section; ``--set`` on the command line.
 
     Raises:
-        UserError: a key is unknown, a value does not fit, or the network has no response to a size of search region.
+        UserError: a key is unknown, a value does not fit, or the network has no response to a size of search region;
+            says whether it is the preset's or of ``over``.
     """
     values = preset.values.get("tracking") or {}
     where = f"{preset.origin}: tracking"
+    if over:
+        tracking_config(preset)  # what is wrong now is not the preset's
+        where = "--set tracking"
     if not isinstance(values, Mapping):
         raise UserError(f"{where} holds {values!r}, expected a section of keys and values")
     config = validate(TrackingConfig, merge(values, over or {}), where)

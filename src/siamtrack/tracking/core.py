@@ -40,6 +40,13 @@ class Step(NamedTuple):
     """B times [H, W], the probability of each pixel to belong to the object, or whether it is above the threshold
     (from a GPU's graph); None from networks without masks."""
 
+    @classmethod
+    def join(cls, steps: Sequence["Step"]) -> "Step":
+        """Return the answers of several steps as one's."""
+        boxes, scores, lost = (np.concatenate([step[field] for step in steps]) for field in range(3))
+        masks = [mask for step in steps for mask in step.masks or []]
+        return cls(boxes, scores, lost, masks or None)
+
 
 class Best(NamedTuple):
     """The best candidate of each of B targets, in host memory."""
@@ -148,14 +155,8 @@ class TrackerCore:
         groups = [np.flatnonzero(sizes == size).tolist() for size in np.unique(sizes)]
         done = [self._step([frames[i] for i in group], state.take(group), int(sizes[group[0]])) for group in groups]
         back = np.argsort(np.concatenate(groups))
-        steps = [step for _, step in done]
-        masks = [each for step in steps for each in step.masks or []]
-        joined = Step(
-            boxes=np.concatenate([step.boxes for step in steps])[back],
-            scores=np.concatenate([step.scores for step in steps])[back],
-            lost=np.concatenate([step.lost for step in steps])[back],
-            masks=[masks[index] for index in back] if masks else None,
-        )
+        boxes, scores, lost, masks = Step.join([step for _, step in done])
+        joined = Step(boxes[back], scores[back], lost[back], [masks[index] for index in back] if masks else None)
         return TrackState.join([each for each, _ in done]).take(back), joined
 
     def last(self, state: TrackState) -> Step:
