@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 from siamtrack.errors import UserError
@@ -38,9 +38,9 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
         return
     _stop_file(folder).unlink(missing_ok=True)
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        with deaf_children(signal.SIGINT):  # SIGTERM is how the pool ends them
-            futures = [pool.submit(_work, task, index, folder) for index in range(count)]
         try:
+            with deaf_children(signal.SIGINT):  # SIGTERM is how the pool ends them
+                futures = [pool.submit(_work, task, index, folder) for index in range(count)]
             while not all(future.done() for future in futures):
                 failed = any(future.done() and future.exception() for future in futures)
                 if watch() or failed:
@@ -49,6 +49,8 @@ def run_workers(task: Task, folder: Path, count: int, watch: Stop) -> None:
             for future in futures:
                 future.result()
         except BrokenProcessPool:
+            for worker in active_children():  # the pool forgets to end one that is just starting, and waits for it
+                worker.kill()
             if watch():  # a SIGTERM was sent to all
                 return
             raise UserError("a worker was killed, perhaps for lack of memory; run again with fewer --workers") from None
