@@ -72,7 +72,7 @@ def test_masks_are_tinted_in_the_film(square, tmp_path):
     masks = np.zeros((2, *square[0][0].shape[:2]), bool)
     masks[0, 150:200, 20:60] = masks[1, 150:200, 200:260] = True
 
-    def track(source, targets):
+    def track(source, targets, stopped):
         for frame in source:
             yield (
                 frame,
